@@ -1,0 +1,88 @@
+package eureka
+
+// Limits of a socket's fields, in bytes. Longer values of Remote, Origin and Agent are cut by the edge, not refused.
+const (
+	MaxSocketIDLength = 128
+	MaxUserLength     = 128
+	MaxAgentLength    = 256
+)
+
+// Socket is one live client connection. Times are epoch milliseconds.
+type Socket struct {
+	ID            string
+	User          string // who it belongs to, "" when anonymous
+	Node          string // the node that holds it
+	Remote        string // the client's address
+	Origin        string // the browser page's origin
+	Agent         string // the client's user agent
+	ConnectedAt   int64
+	ExpiresAt     int64          // when the service will close it because of its age; 0 for never. Readers ignore an expired socket
+	Subscriptions []Subscription // ordered by ChannelID
+}
+
+// Validate checks the fields that come from outside and returns a CodeInvalid error that names the first at fault.
+func (s Socket) Validate() error {
+	if s.ID == "" {
+		return FieldError("id", "is empty")
+	}
+	for _, f := range []struct {
+		field, value string
+		maximum      int
+	}{
+		{"id", s.ID, MaxSocketIDLength},
+		{"user", s.User, MaxUserLength},
+		{"remote", s.Remote, MaxAgentLength},
+		{"origin", s.Origin, MaxAgentLength},
+		{"agent", s.Agent, MaxAgentLength},
+	} {
+		if err := checkText(f.field, f.value, f.maximum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Subscription is one socket's interest in one channel. A socket has at most one per channel; subscribing again
+// replaces it.
+type Subscription struct {
+	SocketID     string
+	ChannelID    string // the channel's id, or the undeclared name
+	Name         string // what the client calls the channel (id or alias); its frames carry this name
+	SubscribedAt int64
+}
+
+// Validate checks the names and returns a CodeInvalid error that names the first at fault.
+func (s Subscription) Validate() error {
+	if s.SocketID == "" {
+		return FieldError("socket", "is empty")
+	}
+	if err := CheckName("channel", s.ChannelID); err != nil {
+		return err
+	}
+	return CheckName("channel", s.Name)
+}
+
+// SocketQuery selects sockets, ordered by ConnectedAt and then ID. The zero query is the first page of all, newest first.
+type SocketQuery struct {
+	ID      string // this socket alone
+	User    string // this user's
+	Channel string // subscribers of this channel id
+	Asc     bool   // oldest first
+	Paging
+}
+
+// Validate checks the query's limits and returns a CodeInvalid error that names the fault.
+func (q SocketQuery) Validate() error {
+	if err := checkText("user", q.User, MaxUserLength); err != nil {
+		return err
+	}
+	if err := checkText("id", q.ID, MaxSocketIDLength); err != nil {
+		return err
+	}
+	if q.Channel != "" {
+		if err := CheckName("channel", q.Channel); err != nil {
+			return err
+		}
+	}
+	return q.validate()
+}
