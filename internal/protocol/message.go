@@ -1,17 +1,76 @@
 package protocol
 
-import "eureka"
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	"eureka"
+)
+
+// frameOverhead is what AppendMessage adds to a body at the most: braces, the channel key and the longest name.
+const frameOverhead = len(`{"channel":"",}`) + eureka.MaxNameLength
 
 // MessageBody encodes everything of a message frame but its channel name: the part that is the same for every subscriber.
-// It is what travels between nodes. CodeTooLarge when the frame would be over eureka.MaxFrameBytes with the longest name.
-func MessageBody(m eureka.Message) ([]byte, error) { return nil, nil }
+// It is what travels between nodes. CodeInvalid when Data is not one JSON value, CodeTooLarge when the frame would be
+// over eureka.MaxFrameBytes with the longest name.
+func MessageBody(m eureka.Message) ([]byte, error) {
+	data := m.Data
+	if len(data) > 0 && !json.Valid(data) {
+		return nil, eureka.FieldError("data", "is not valid JSON")
+	}
+	b := make([]byte, 0, len(data)+len(m.Event)+64)
+	b = append(b, `"action":`...)
+	b = appendString(b, m.Action)
+	if m.Event != "" {
+		b = append(b, `,"event":`...)
+		b = appendString(b, m.Event)
+	}
+	if len(data) > 0 {
+		b = append(b, `,"data":`...)
+		b = append(b, data...)
+	}
+	if m.TS != 0 {
+		b = append(b, `,"ts":`...)
+		b = strconv.AppendInt(b, m.TS, 10)
+	}
+	if len(b)+frameOverhead > eureka.MaxFrameBytes {
+		return nil, eureka.Errorf(eureka.CodeTooLarge, "the message makes a frame of %d bytes, the limit is %d",
+			len(b)+frameOverhead, eureka.MaxFrameBytes)
+	}
+	return b, nil
+}
 
-// AppendMessage appends the frame {"channel":name, …body…} to dst and returns it. body comes from MessageBody; an empty name leaves the
-// channel out (a message sent to a socket rather than a channel).
-func AppendMessage(dst []byte, name string, body []byte) []byte { return nil }
+// ErrorBody encodes an error frame without its channel name, for delivery to every subscriber of a channel.
+// Foreign errors show no detail.
+func ErrorBody(err error) []byte {
+	b := make([]byte, 0, 128)
+	b = append(b, `"action":"error","error":`...)
+	return appendError(b, err)
+}
 
-// EncodeBye encodes the frame that precedes every close the server starts; afterMS is how long a client should wait before it reconnects.
-func EncodeBye(code eureka.CloseCode, reason string, afterMS int64) []byte { return nil }
+// AppendMessage appends the frame {"channel":name, …body…} to dst and returns it. body comes from MessageBody or
+// ErrorBody; an empty name leaves the channel out (a message sent to a socket rather than a channel).
+func AppendMessage(dst []byte, name string, body []byte) []byte {
+	dst = append(dst, '{')
+	if name != "" {
+		dst = append(dst, `"channel":`...)
+		dst = appendString(dst, name)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, body...)
+	return append(dst, '}')
+}
 
-// EncodeError encodes an error frame. ref is the client's ref as it sent it (nil for none), channel "" for none. Foreign errors show no detail.
-func EncodeError(ref []byte, channel string, err error) []byte { return nil }
+// Compact returns data without insignificant white space. CodeInvalid when it is not one JSON value or nested deeper
+// than MaxDepth.
+func Compact(field string, data []byte) (json.RawMessage, error) {
+	if err := CheckDepth(data); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, data); err != nil {
+		return nil, &eureka.Error{Code: eureka.CodeInvalid, Field: field, Message: field + ": is not valid JSON", Err: err}
+	}
+	return b.Bytes(), nil
+}
