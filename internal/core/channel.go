@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"log/slog"
 
 	"eureka"
 )
@@ -9,7 +10,8 @@ import (
 // ChannelView is a channel with what is known about it at the moment.
 type ChannelView struct {
 	eureka.Channel
-	Subscribed int `json:"subscribed"` // live subscribers on all nodes
+	// Subscribed is the number of live subscribers on all nodes; nil when a node that should say does not answer.
+	Subscribed *int `json:"subscribed,omitempty"`
 }
 
 // ChannelPatch changes the fields that are not nil.
@@ -19,27 +21,165 @@ type ChannelPatch struct {
 	Revision                                       uint64 // when not 0, the revision the caller saw: a newer one is CodeConflict
 }
 
+// maxUpdateTries bounds how often an update without a revision is tried again after another writer came first.
+const maxUpdateTries = 20
+
 // CreateChannel declares a channel. An id of "" or "0" takes the next number.
-func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka.Channel) (ChannelView, error) {
-	return ChannelView{}, nil
+func (c *Core) CreateChannel(ctx context.Context, _ eureka.Identity, ch eureka.Channel) (ChannelView, error) {
+	if err := ch.Validate(); err != nil {
+		return ChannelView{}, err
+	}
+	now := c.nowMillis()
+	ch.CreatedAt, ch.UpdatedAt, ch.DeletedAt, ch.Revision = now, now, 0, 0
+	created, err := c.ports.Channels.Create(ctx, ch)
+	if err != nil {
+		return ChannelView{}, err
+	}
+	return c.view(ctx, created), nil
 }
 
 // Channel returns a declared channel by id or alias with its number of subscribers.
-func (c *Core) Channel(ctx context.Context, who eureka.Identity, name string) (ChannelView, error) {
-	return ChannelView{}, nil
+func (c *Core) Channel(ctx context.Context, _ eureka.Identity, name string) (ChannelView, error) {
+	ch, err := c.channel(ctx, name)
+	if err != nil {
+		return ChannelView{}, err
+	}
+	return c.view(ctx, ch), nil
 }
 
-// UpdateChannel changes a channel's fields and returns it as it is then.
-func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name string, p ChannelPatch) (ChannelView, error) {
-	return ChannelView{}, nil
+// UpdateChannel changes a channel's fields and returns it as it is then. Without a revision in the patch the last writer wins field by field.
+func (c *Core) UpdateChannel(ctx context.Context, _ eureka.Identity, name string, p ChannelPatch) (ChannelView, error) {
+	for try := 1; ; try++ {
+		ch, err := c.channel(ctx, name)
+		if err != nil {
+			return ChannelView{}, err
+		}
+		if p.Revision != 0 && p.Revision != ch.Revision {
+			return ChannelView{}, eureka.Errorf(eureka.CodeConflict, "channel %q is at revision %d, not %d; read it again", name, ch.Revision, p.Revision)
+		}
+		p.apply(&ch)
+		ch.UpdatedAt = max(c.nowMillis(), ch.UpdatedAt)
+		if err := ch.Validate(); err != nil {
+			return ChannelView{}, err
+		}
+		updated, err := c.ports.Channels.Update(ctx, ch)
+		switch {
+		case err == nil:
+			return c.view(ctx, updated), nil
+		case eureka.CodeOf(err) != eureka.CodeConflict || p.Revision != 0 || try == maxUpdateTries || !c.moved(ctx, ch):
+			return ChannelView{}, err
+		}
+	}
+}
+
+// moved reports whether another writer changed the channel since it was read; a conflict without that is about the alias and stays.
+func (c *Core) moved(ctx context.Context, ch eureka.Channel) bool {
+	now, err := c.ports.Channels.Get(ctx, ch.ID)
+	return err != nil || now.Revision != ch.Revision
 }
 
 // DeleteChannel deletes a channel by id or alias and returns it as it was, with DeletedAt set.
-func (c *Core) DeleteChannel(ctx context.Context, who eureka.Identity, name string) (ChannelView, error) {
-	return ChannelView{}, nil
+func (c *Core) DeleteChannel(ctx context.Context, _ eureka.Identity, name string) (ChannelView, error) {
+	ch, err := c.channel(ctx, name)
+	if err != nil {
+		return ChannelView{}, err
+	}
+	view := c.view(ctx, ch)
+	deleted, err := c.ports.Channels.Delete(ctx, ch.ID, c.nowMillis())
+	if err != nil {
+		return ChannelView{}, err
+	}
+	view.Channel = deleted
+	return view, nil
 }
 
 // ListChannels returns the declared channels a query selects, with their numbers of subscribers.
-func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.ChannelQuery) (eureka.Page[ChannelView], error) {
-	return eureka.Page[ChannelView]{}, nil
+func (c *Core) ListChannels(ctx context.Context, _ eureka.Identity, q eureka.ChannelQuery) (eureka.Page[ChannelView], error) {
+	if err := q.Validate(); err != nil {
+		return eureka.Page[ChannelView]{}, err
+	}
+	page, err := c.ports.Channels.List(ctx, q)
+	if err != nil {
+		return eureka.Page[ChannelView]{}, err
+	}
+	ids := make([]string, 0, len(page.Items))
+	for _, ch := range page.Items {
+		ids = append(ids, ch.ID)
+	}
+	counts, err := c.count(ctx, ids)
+	if err != nil {
+		c.log.Warn("subscribers could not be counted", slog.Any("error", err))
+	}
+	views := make([]ChannelView, 0, len(page.Items))
+	for _, ch := range page.Items {
+		view := ChannelView{Channel: ch}
+		if err == nil {
+			n := counts[ch.ID]
+			view.Subscribed = &n
+		}
+		views = append(views, view)
+	}
+	return eureka.Page[ChannelView]{Total: page.Total, Items: views, Next: page.Next}, nil
+}
+
+func (c *Core) view(ctx context.Context, ch eureka.Channel) ChannelView {
+	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID)}
+}
+
+func (c *Core) channel(ctx context.Context, name string) (eureka.Channel, error) {
+	if err := checkChannelName(name); err != nil {
+		return eureka.Channel{}, err
+	}
+	ch, err := c.ports.Channels.Get(ctx, name)
+	if eureka.CodeOf(err) == eureka.CodeNotFound {
+		return eureka.Channel{}, eureka.Errorf(eureka.CodeNotFound, "there is no channel %q", name)
+	}
+	return ch, err
+}
+
+// countOne returns a channel's number of subscribers, nil when it cannot be known now.
+func (c *Core) countOne(ctx context.Context, id string) *int {
+	counts, err := c.count(ctx, []string{id})
+	if err != nil {
+		c.log.Warn("subscribers could not be counted", slog.String("channel", id), slog.Any("error", err))
+		return nil
+	}
+	n := counts[id]
+	return &n
+}
+
+func (c *Core) count(ctx context.Context, ids []string) (map[string]int, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if counter, ok := c.ports.Sockets.(eureka.SubscriberCounter); ok {
+		return counter.CountSubscribers(ctx, ids)
+	}
+	counts := make(map[string]int, len(ids))
+	for _, id := range ids {
+		page, err := c.ports.Sockets.List(ctx, eureka.SocketQuery{Channel: id, Paging: eureka.Paging{Limit: -1}})
+		if err != nil {
+			return nil, err
+		}
+		counts[id] = page.Total
+	}
+	return counts, nil
+}
+
+func (p ChannelPatch) apply(ch *eureka.Channel) {
+	for _, f := range []struct{ from, to *string }{
+		{p.Alias, &ch.Alias},
+		{p.Service, &ch.Service},
+		{p.ModelType, &ch.ModelType},
+		{p.ModelID, &ch.ModelID},
+		{p.Name, &ch.Name},
+		{p.Desc, &ch.Desc},
+	} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if p.Presence != nil {
+		ch.Presence = *p.Presence
+	}
 }

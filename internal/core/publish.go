@@ -3,8 +3,11 @@ package core
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 
 	"eureka"
+	"eureka/internal/protocol"
 )
 
 // PublishRequest is one message for one channel.
@@ -23,8 +26,27 @@ type PublishResult struct {
 }
 
 // Publish delivers one message to the subscribers of a channel.
-func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishRequest) (PublishResult, error) {
-	return PublishResult{}, nil
+func (c *Core) Publish(ctx context.Context, _ eureka.Identity, r PublishRequest) (PublishResult, error) {
+	if err := checkChannelName(r.Channel); err != nil {
+		return PublishResult{}, err
+	}
+	if err := checkExcept(r.Except); err != nil {
+		return PublishResult{}, err
+	}
+	m, err := c.message(r.Event, r.Data)
+	if err != nil {
+		return PublishResult{}, err
+	}
+	t, err := c.resolve(ctx, r.Channel)
+	if err != nil {
+		return PublishResult{}, err
+	}
+	m.ChannelID, m.Except, m.Counted = t.id, r.Except, r.Counted
+	d, err := c.ports.Fanout.Deliver(ctx, m)
+	if err != nil {
+		return PublishResult{}, err
+	}
+	return PublishResult{Channel: t.id, Delivered: d.Sent}, nil
 }
 
 // Direct is a message for sockets rather than a channel.
@@ -35,12 +57,145 @@ type Direct struct {
 
 // RouteResult says where an event went.
 type RouteResult struct {
-	Channels  []string // ids of the channels it was delivered on
-	Delivered int      // sockets it was handed to
+	Channels []string // ids of the declared channels it was delivered on, and of the undeclared ones where someone listens
 }
 
 // Route delivers an event to every declared channel of its service, modelType and modelId, to the undeclared channels
-// service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one.
-func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) (RouteResult, error) {
-	return RouteResult{}, nil
+// service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one. A channel gets it once. When a
+// delivery fails the others are made all the same and the error is returned, so that the reporter tries again.
+func (c *Core) Route(ctx context.Context, _ eureka.Identity, ev eureka.Event) (RouteResult, error) {
+	if err := ev.Validate(); err != nil {
+		return RouteResult{}, err
+	}
+	m, err := c.message(ev.Event, ev.Data)
+	if err != nil {
+		return RouteResult{}, err
+	}
+	if ev.TS != 0 {
+		m.TS = ev.TS
+	}
+	targets, err := c.targets(ctx, ev)
+	if err != nil {
+		return RouteResult{}, err
+	}
+	result := RouteResult{Channels: []string{}}
+	var errs []error
+	for _, t := range targets {
+		// Only for an undeclared channel the number of listeners decides whether it counts as a channel at all.
+		m.ChannelID, m.Counted = t.id, !t.declared
+		d, err := c.ports.Fanout.Deliver(ctx, m)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case t.declared || d.Matched > 0:
+			result.Channels = append(result.Channels, t.id)
+		}
+	}
+	return result, errors.Join(errs...)
+}
+
+// targets returns the channels an event goes to, each once.
+func (c *Core) targets(ctx context.Context, ev eureka.Event) ([]target, error) {
+	var targets []target
+	add := func(t target) {
+		if !slices.ContainsFunc(targets, func(o target) bool { return o.id == t.id }) {
+			targets = append(targets, t)
+		}
+	}
+	if ev.ChannelID != "" {
+		t, err := c.resolve(ctx, ev.ChannelID)
+		if err != nil {
+			return nil, err
+		}
+		add(t)
+	}
+	if ev.Service == "" || ev.ModelType == "" {
+		return targets, nil
+	}
+	known := len(targets)
+	if err := c.declared(ctx, ev, func(ch eureka.Channel) {
+		if known == 0 || targets[0].id != ch.ID {
+			targets = append(targets, target{id: ch.ID, declared: true, presence: ch.Presence})
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if !c.allowUndeclared {
+		return targets, nil
+	}
+	for _, name := range []string{
+		eureka.ModelName(ev.Service, ev.ModelType, ""),
+		eureka.ModelName(ev.Service, ev.ModelType, ev.ModelID),
+	} {
+		if name == "" {
+			continue
+		}
+		_, err := c.ports.Channels.Get(ctx, name)
+		switch eureka.CodeOf(err) {
+		case "": // declared: it is among the matches above, or belongs to another model
+		case eureka.CodeNotFound:
+			add(target{id: name})
+		default:
+			return nil, err
+		}
+	}
+	return targets, nil
+}
+
+// declared calls found for each declared channel of the event's service and model, once: those without a model id and
+// those with the event's.
+func (c *Core) declared(ctx context.Context, ev eureka.Event, found func(eureka.Channel)) error {
+	conditions := []eureka.Condition{{Field: "modelId", Match: eureka.Missing}}
+	if ev.ModelID != "" {
+		conditions = append(conditions, eureka.Condition{Field: "modelId", Values: []string{ev.ModelID}})
+	}
+	for _, model := range conditions {
+		q := eureka.ChannelQuery{
+			Where: []eureka.Condition{
+				{Field: "service", Values: []string{ev.Service}},
+				{Field: "modelType", Values: []string{ev.ModelType}},
+				model,
+			},
+			Sort:   eureka.Sort{Field: "id"},
+			Paging: eureka.Paging{Limit: eureka.MaxLimit},
+		}
+		for {
+			page, err := c.ports.Channels.List(ctx, q)
+			if err != nil {
+				return err
+			}
+			for _, ch := range page.Items {
+				found(ch)
+			}
+			if page.Next == "" {
+				break
+			}
+			q.After = page.Next
+		}
+	}
+	return nil
+}
+
+// message checks and compacts what a publisher gave and stamps it.
+func (c *Core) message(event string, data json.RawMessage) (eureka.Message, error) {
+	if err := eureka.CheckEvent(event); err != nil {
+		return eureka.Message{}, err
+	}
+	if len(data) == 0 {
+		return eureka.Message{}, eureka.FieldError("data", "is missing")
+	}
+	if len(data) > eureka.MaxFrameBytes {
+		return eureka.Message{}, &eureka.Error{
+			Code: eureka.CodeTooLarge, Field: "data",
+			Message: "data: makes a frame over the limit of 131072 bytes",
+		}
+	}
+	compact, err := protocol.Compact("data", data)
+	if err != nil {
+		return eureka.Message{}, err
+	}
+	if event == "" {
+		event = eureka.DefaultEvent
+	}
+	return eureka.Message{Action: eureka.ActionMessage, Event: event, Data: compact, TS: c.nowMillis()}, nil
 }

@@ -2,73 +2,180 @@ package core
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
 
 	"eureka"
+	"eureka/internal/protocol"
 )
 
-// ConnectRequest is one client's handshake as the edge saw it.
-type ConnectRequest struct {
-	SocketID string // made by the edge, unique for ever
-	Identity eureka.Identity
-	Remote   string              // client address; cut to eureka.MaxAgentLength by the edge
-	Origin   string              // Origin header, cut likewise
-	Agent    string              // User-Agent header, cut likewise
-	Query    map[string][]string // the handshake's query parameters: channels, default, info
-}
-
-// ConnectResult is what the edge does after a successful handshake.
-type ConnectResult struct {
-	Frames    [][]byte // to send first, in this order, before any message of a channel
-	ExpiresAt int64    // when the edge closes the socket with CloseMaxAge; 0 for never
-}
-
-// Connect records a socket and subscribes it to the channels its handshake asks for. A channel that is refused becomes an error frame in the
-// result and the others still work. An error refuses the handshake; nothing is left behind then.
-func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, error) {
-	return ConnectResult{}, eureka.Errorf(eureka.CodeInternal, "not built yet")
-}
-
-// FrameRequest is one complete text frame from a client.
-type FrameRequest struct {
-	SocketID string
-	Identity eureka.Identity
-	Text     []byte // valid UTF-8, at most eureka.MaxFrameBytes; not kept after Frame returns
-}
-
-// Frame handles one client frame and returns the frames to answer with, none or more. Faults become error frames; Frame itself never fails.
-func (c *Core) Frame(ctx context.Context, r FrameRequest) [][]byte { return nil }
-
-// Disconnect forgets a socket that has ended, however it ended, and tells its presence channels. Calling it again is harmless.
+// Disconnect forgets a socket that has ended, however it ended, and tells its presence channels. Calling it again is
+// harmless. code is what ended it (eureka.CloseAbnormal when the connection just broke).
 func (c *Core) Disconnect(ctx context.Context, socketID string, code eureka.CloseCode, reason string) error {
-	return nil
+	socket, err := c.ports.Sockets.Remove(ctx, socketID)
+	if eureka.CodeOf(err) == eureka.CodeNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.log.Debug("socket ended", slog.String("socket", socketID), slog.String("user", socket.User),
+		slog.Int("code", int(code)), slog.String("reason", reason))
+	var errs []error
+	for _, sub := range socket.Subscriptions {
+		errs = append(errs, c.announce(ctx, eureka.ActionLeave, sub.ChannelID, socket))
+	}
+	return errors.Join(errs...)
 }
 
 // Socket returns one live socket, CodeNotFound without one.
-func (c *Core) Socket(ctx context.Context, who eureka.Identity, id string) (eureka.Socket, error) {
-	return eureka.Socket{}, nil
+func (c *Core) Socket(ctx context.Context, _ eureka.Identity, id string) (eureka.Socket, error) {
+	return c.socket(ctx, id)
+}
+
+func (c *Core) socket(ctx context.Context, id string) (eureka.Socket, error) {
+	q := eureka.SocketQuery{ID: id, Paging: eureka.Paging{Limit: 1}}
+	if id == "" {
+		return eureka.Socket{}, eureka.FieldError("id", "is empty")
+	}
+	if err := q.Validate(); err != nil {
+		return eureka.Socket{}, err
+	}
+	page, err := c.ports.Sockets.List(ctx, q)
+	if err != nil {
+		return eureka.Socket{}, err
+	}
+	if len(page.Items) == 0 {
+		return eureka.Socket{}, eureka.Errorf(eureka.CodeNotFound, "there is no socket %q", id)
+	}
+	return page.Items[0], nil
 }
 
 // ListSockets returns the sockets a query selects; q.Channel may be a channel's id, alias or undeclared name.
-func (c *Core) ListSockets(ctx context.Context, who eureka.Identity, q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
-	return eureka.Page[eureka.Socket]{}, nil
+func (c *Core) ListSockets(ctx context.Context, _ eureka.Identity, q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
+	if err := q.Validate(); err != nil {
+		return eureka.Page[eureka.Socket]{}, err
+	}
+	if q.Channel != "" {
+		target, err := c.resolve(ctx, q.Channel)
+		if err != nil {
+			return eureka.Page[eureka.Socket]{}, err
+		}
+		q.Channel = target.id
+	}
+	return c.ports.Sockets.List(ctx, q)
 }
 
-// SendFrame queues text as it stands for one socket, as API Gateway's @connections does. CodeGone when the socket has ended.
-func (c *Core) SendFrame(ctx context.Context, who eureka.Identity, id string, text []byte) error {
-	return nil
+// SendFrame queues text as it stands for one socket, as API Gateway's @connections does. CodeGone when the socket has
+// ended, CodeTooLarge over eureka.MaxFrameBytes, CodeInvalid when it is not UTF-8.
+func (c *Core) SendFrame(ctx context.Context, _ eureka.Identity, id string, text []byte) error {
+	if err := checkText(text); err != nil {
+		return err
+	}
+	return c.ports.Sender.Send(ctx, id, text)
 }
 
 // SendToSocket sends a message frame without a channel to one socket. CodeGone when the socket has ended.
-func (c *Core) SendToSocket(ctx context.Context, who eureka.Identity, id string, d Direct) error {
-	return nil
+func (c *Core) SendToSocket(ctx context.Context, _ eureka.Identity, id string, d Direct) error {
+	frame, err := c.directFrame(d)
+	if err != nil {
+		return err
+	}
+	return c.ports.Sender.Send(ctx, id, frame)
 }
 
-// SendToUser sends a message frame without a channel to every socket of a user and returns how many got it.
-func (c *Core) SendToUser(ctx context.Context, who eureka.Identity, user string, d Direct) (int, error) {
-	return 0, nil
+// SendToUser sends a message frame without a channel to every socket of a user and returns how many got it. When a socket
+// could not be reached for another reason than its end, the others are served and the error is returned with the count.
+func (c *Core) SendToUser(ctx context.Context, _ eureka.Identity, user string, d Direct) (int, error) {
+	frame, err := c.directFrame(d)
+	if err != nil {
+		return 0, err
+	}
+	if user == "" {
+		return 0, eureka.FieldError("user", "is empty")
+	}
+	q := eureka.SocketQuery{User: user, Asc: true, Paging: eureka.Paging{Limit: eureka.MaxLimit}}
+	if err := q.Validate(); err != nil {
+		return 0, err
+	}
+	sent := 0
+	var failed error
+	for {
+		page, err := c.ports.Sockets.List(ctx, q)
+		if err != nil {
+			return sent, err
+		}
+		for _, s := range page.Items {
+			switch err := c.ports.Sender.Send(ctx, s.ID, frame); {
+			case err == nil:
+				sent++
+			case eureka.CodeOf(err) != eureka.CodeGone:
+				failed = err
+			}
+		}
+		if page.Next == "" {
+			return sent, failed
+		}
+		q.After = page.Next
+	}
 }
 
-// Kick ends a socket with a bye frame and CloseKicked. CodeNotFound when there is no such socket.
-func (c *Core) Kick(ctx context.Context, who eureka.Identity, id, reason string) (eureka.Socket, error) {
-	return eureka.Socket{}, nil
+// Kick ends a socket with a bye frame and CloseKicked, and returns it as it was. CodeNotFound when there is no such socket.
+func (c *Core) Kick(ctx context.Context, _ eureka.Identity, id, reason string) (eureka.Socket, error) {
+	socket, err := c.socket(ctx, id)
+	if err != nil {
+		return eureka.Socket{}, err
+	}
+	if reason == "" {
+		reason = "disconnected by an operator"
+	}
+	if err := checkReason(reason); err != nil {
+		return eureka.Socket{}, err
+	}
+	if err := c.ports.Sender.Close(ctx, id, eureka.CloseKicked, reason); err != nil {
+		if eureka.CodeOf(err) == eureka.CodeGone {
+			return eureka.Socket{}, eureka.Errorf(eureka.CodeNotFound, "there is no socket %q", id)
+		}
+		return eureka.Socket{}, err
+	}
+	return socket, nil
+}
+
+func (c *Core) directFrame(d Direct) ([]byte, error) {
+	m, err := c.message(d.Event, d.Data)
+	if err != nil {
+		return nil, err
+	}
+	body, err := protocol.MessageBody(m)
+	if err != nil {
+		return nil, err
+	}
+	return protocol.AppendMessage(nil, "", body), nil
+}
+
+// announce tells the subscribers of a channel with presence that a socket joined or left. The socket itself does not hear it.
+func (c *Core) announce(ctx context.Context, action, channelID string, socket eureka.Socket) error {
+	ch, err := c.ports.Channels.Get(ctx, channelID)
+	if eureka.CodeOf(err) == eureka.CodeNotFound || (err == nil && !ch.Presence) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(member{ID: socket.ID, User: socket.User})
+	if err != nil {
+		return err
+	}
+	_, err = c.ports.Fanout.Deliver(ctx, eureka.Message{
+		ChannelID: ch.ID, Action: action, Data: data, Except: []string{socket.ID},
+	})
+	return err
+}
+
+// member is one subscriber as others see it.
+type member struct {
+	ID          string `json:"id"`
+	User        string `json:"user"`
+	ConnectedAt int64  `json:"connectedAt,omitempty"`
 }

@@ -1,0 +1,124 @@
+package core
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// ConnectRequest is one client's handshake as the edge saw it.
+type ConnectRequest struct {
+	SocketID string // made by the edge, unique for ever
+	Identity eureka.Identity
+	Remote   string              // client address; cut to eureka.MaxAgentLength by the edge
+	Origin   string              // Origin header, cut likewise
+	Agent    string              // User-Agent header, cut likewise
+	Query    map[string][]string // the handshake's query parameters: channels, default, info
+}
+
+// ConnectResult is what the edge does after a successful handshake.
+type ConnectResult struct {
+	Frames    [][]byte // to send first, in this order, before any message of a channel
+	ExpiresAt int64    // when the edge closes the socket with CloseMaxAge; 0 for never
+}
+
+// Connect records a socket and subscribes it to the channels its handshake asks for. A channel that is refused becomes
+// an error frame in the result and the others still work. An error refuses the handshake; nothing is left behind then.
+func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, error) {
+	now := c.nowMillis()
+	socket := eureka.Socket{
+		ID: r.SocketID, User: r.Identity.User, Node: c.node,
+		Remote: r.Remote, Origin: r.Origin, Agent: r.Agent, ConnectedAt: now,
+	}
+	if c.maxAge > 0 {
+		socket.ExpiresAt = now + c.maxAge.Milliseconds()
+	}
+	if err := socket.Validate(); err != nil {
+		return ConnectResult{}, err
+	}
+	if err := c.ports.Sockets.Add(ctx, socket); err != nil {
+		return ConnectResult{}, err
+	}
+	frames, err := c.subscribeAtConnect(ctx, &socket, r.Query)
+	if err != nil {
+		// The caller's context may be what failed; the socket must not stay behind.
+		if cleanup := c.Disconnect(context.WithoutCancel(ctx), socket.ID, eureka.CloseUnavailable, "connect failed"); cleanup != nil {
+			c.log.Warn("a refused socket could not be removed", slog.String("socket", socket.ID), slog.Any("error", cleanup))
+		}
+		return ConnectResult{}, err
+	}
+	if flag(r.Query, "info") {
+		frames = append(frames, protocol.Reply{Action: protocol.ActionInfo, Data: infoData(socket)}.Encode())
+	}
+	return ConnectResult{Frames: frames, ExpiresAt: socket.ExpiresAt}, nil
+}
+
+// subscribeAtConnect subscribes a new socket to what its query asks for and returns an error frame for each channel that is
+// refused. The error it returns is one that says the engine cannot answer at all.
+func (c *Core) subscribeAtConnect(ctx context.Context, socket *eureka.Socket, query map[string][]string) ([][]byte, error) {
+	var frames [][]byte
+	for _, asked := range askedChannels(query) {
+		name, cursor, resumes := strings.Cut(asked, "@")
+		var err error
+		if resumes {
+			err = eureka.FieldError("channels", "resuming from a cursor (%s) is not available in this version", clip(cursor))
+		} else {
+			_, err = c.subscribe(ctx, socket, name)
+		}
+		if err == nil {
+			continue
+		}
+		if eureka.CodeOf(err).Outcome().Retry || eureka.CodeOf(err) == eureka.CodeInternal {
+			return nil, err
+		}
+		frames = append(frames, protocol.EncodeError(nil, clip(name), err))
+	}
+	return frames, nil
+}
+
+// askedChannels returns the channel names of the handshake in their order, each once.
+func askedChannels(query map[string][]string) []string {
+	var names []string
+	for _, list := range query["channels"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	if flag(query, "default") {
+		names = append(names, eureka.DefaultChannel)
+	}
+	seen := make(map[string]bool, len(names))
+	return slices.DeleteFunc(names, func(name string) bool {
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
+}
+
+// flag reads a boolean query parameter: its presence, even without a value, means yes, as the original's clients send it.
+func flag(query map[string][]string, key string) bool {
+	values, ok := query[key]
+	if !ok {
+		return false
+	}
+	switch strings.ToLower(values[len(values)-1]) {
+	case "0", "false", "no", "n", "f":
+		return false
+	default:
+		return true
+	}
+}
+
+// clip keeps an error frame small when what the client sent is not.
+func clip(s string) string {
+	if len(s) <= eureka.MaxNameLength {
+		return s
+	}
+	return strings.ToValidUTF8(s[:eureka.MaxNameLength], "") + "…"
+}
