@@ -1,0 +1,154 @@
+// Command bench measures the self-hosted service beside the bare send loop, each a child process pinned to one core, with
+// the clients on the other cores. `make bench` runs it; docs say what the figures mean. Absolute figures differ between
+// machines and runs: the ratio within one run is what counts.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// figures is what one run measured; durations in microseconds.
+type figures struct {
+	StartMillis         float64    `json:"startToFirstConnectionMs"`
+	ResidentPerSocketKB float64    `json:"residentPerIdleSocketKB"`
+	IdleSockets         int        `json:"idleSockets"`
+	Publish             []publish  `json:"publish"`
+	Deliveries          []delivery `json:"deliveries"`
+}
+
+type publish struct {
+	InFlight  int     `json:"inFlight"`
+	PerSecond float64 `json:"perSecond"`
+	CPUMicros float64 `json:"cpuMicrosPerPublish"`
+}
+
+type delivery struct {
+	Subscribers int     `json:"subscribers"`
+	InFlight    int     `json:"inFlight"`
+	PerSecond   float64 `json:"perSecond"`
+	CPUMicros   float64 `json:"cpuMicrosPerDelivery"`
+	LoopPerSec  float64 `json:"sendLoopPerSecond"`
+	LoopMicros  float64 `json:"sendLoopCpuMicrosPerDelivery"`
+	Ratio       float64 `json:"cpuRatioToSendLoop"`
+}
+
+func main() {
+	asJSON := flag.Bool("json", false, "print the figures as JSON")
+	rounds := flag.Int("rounds", 3, "rounds of each delivery measurement; the median counts")
+	deliveries := flag.Int("deliveries", 300000, "frames to deliver in each round")
+	publishes := flag.Int("publishes", 20000, "publishes of each publish measurement")
+	idle := flag.Int("idle", 10000, "sockets of the memory measurement")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := bench{rounds: *rounds, deliveries: *deliveries, publishes: *publishes, idle: *idle, progress: os.Stderr}
+	f, err := b.run(ctx)
+	if err == nil {
+		err = show(os.Stdout, f, *asJSON)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context) (f figures, err error) {
+	if err := raiseDescriptors(); err != nil {
+		return f, err
+	}
+	dir, err := os.MkdirTemp("", "eureka-bench-")
+	if err != nil {
+		return f, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	b.dir = dir
+	b.say("building")
+	if b.eureka, err = build(ctx, dir, "./cmd/eureka"); err != nil {
+		return f, err
+	}
+	if b.loop, err = build(ctx, dir, "./bench/sendloop"); err != nil {
+		return f, err
+	}
+	if f.StartMillis, err = b.startTime(ctx); err != nil {
+		return f, err
+	}
+	f.IdleSockets = b.idle
+	if f.ResidentPerSocketKB, err = b.memory(ctx); err != nil {
+		return f, err
+	}
+	for _, inFlight := range []int{1, 32} {
+		p, err := b.publishRate(ctx, inFlight)
+		if err != nil {
+			return f, err
+		}
+		f.Publish = append(f.Publish, p)
+	}
+	for _, subscribers := range []int{1000, 10000} {
+		for _, inFlight := range []int{1, 16} {
+			d, err := b.deliver(ctx, subscribers, inFlight)
+			if err != nil {
+				return f, err
+			}
+			f.Deliveries = append(f.Deliveries, d)
+		}
+	}
+	return f, nil
+}
+
+// serve starts the service with a data directory of its own.
+func (b *bench) serve(ctx context.Context) (*server, error) {
+	b.servers++
+	data := filepath.Join(b.dir, fmt.Sprintf("data%d", b.servers))
+	return start(ctx, "eureka", b.eureka, func(address string) []string {
+		return []string{"serve", "--listen", address, "--data-dir", data, "--log-level", "warn"}
+	})
+}
+
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.progress, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+func show(w io.Writer, f figures, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(f)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) }
+	line("start to first connection\t%.0f ms\n", f.StartMillis)
+	line("resident memory per idle subscribed socket\t%.2f KB\t(%d sockets)\n", f.ResidentPerSocketKB, f.IdleSockets)
+	for _, p := range f.Publish {
+		line("publishes to one subscriber, %d in flight\t%.0f/s\t%.1f µs CPU each\n", p.InFlight, p.PerSecond, p.CPUMicros)
+	}
+	line("\nsubscribers\tin flight\tdeliveries/s\tCPU µs\tsend loop/s\tCPU µs\tratio\n")
+	for _, d := range f.Deliveries {
+		line("%d\t%d\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\n", d.Subscribers, d.InFlight, d.PerSecond, d.CPUMicros, d.LoopPerSec, d.LoopMicros, d.Ratio)
+	}
+	return t.Flush()
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func raiseDescriptors() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}

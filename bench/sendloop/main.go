@@ -1,0 +1,58 @@
+// Command sendloop is the bare send loop that a fan-out is measured against: it accepts sockets, answers any handshake,
+// and for every POST writes one prebuilt frame to each socket with one blocking call. It checks nothing and queues nothing.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+func main() {
+	size, err := strconv.Atoi(os.Args[2])
+	listener, listenErr := net.Listen("tcp", os.Args[1])
+	if err != nil || listenErr != nil {
+		fmt.Fprintln(os.Stderr, "usage: sendloop ADDRESS FRAME_BYTES", err, listenErr)
+		os.Exit(2)
+	}
+	frame := append([]byte{0x81, 126, byte(size >> 8), byte(size)}, []byte(strings.Repeat("x", size))...)
+	var mu sync.Mutex
+	var sockets []net.Conn
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			reader := bufio.NewReaderSize(conn, 1024)
+			for {
+				first, err := reader.ReadString('\n')
+				length := 0
+				for line := first; err == nil && line != "\r\n"; line, err = reader.ReadString('\n') {
+					if value, ok := strings.CutPrefix(line, "Content-Length: "); ok {
+						length, _ = strconv.Atoi(strings.TrimSpace(value))
+					}
+				}
+				if err != nil {
+					return
+				}
+				_, _ = reader.Discard(length)
+				mu.Lock()
+				if strings.HasPrefix(first, "POST") {
+					for _, socket := range sockets {
+						_, _ = socket.Write(frame)
+					}
+					_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+				} else {
+					_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\n\r\n"))
+					sockets = append(sockets, conn)
+				}
+				mu.Unlock()
+			}
+		}()
+	}
+}
