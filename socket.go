@@ -1,5 +1,12 @@
 package eureka
 
+import (
+	"cmp"
+	"encoding/base64"
+	"strconv"
+	"strings"
+)
+
 // Limits of a socket's fields, in bytes. Longer values of Remote, Origin and Agent are cut by the edge, not refused.
 const (
 	MaxSocketIDLength = 128
@@ -85,4 +92,37 @@ func (q SocketQuery) Validate() error {
 		}
 	}
 	return q.validate()
+}
+
+// SocketPosition is where a socket stands in a list: engines page by it.
+type SocketPosition struct {
+	ConnectedAt int64
+	ID          string
+}
+
+// Position returns where the socket stands in a list.
+func (s Socket) Position() SocketPosition { return SocketPosition{s.ConnectedAt, s.ID} }
+
+// Compare orders positions by ConnectedAt and then ID.
+func (p SocketPosition) Compare(o SocketPosition) int {
+	return cmp.Or(cmp.Compare(p.ConnectedAt, o.ConnectedAt), strings.Compare(p.ID, o.ID))
+}
+
+// String is the position as clients see it: opaque.
+func (p SocketPosition) String() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.ConnectedAt, 10) + " " + p.ID))
+}
+
+// ParseSocketPosition reads what String made; "" is the zero position. Anything else is CodeInvalid.
+func ParseSocketPosition(s string) (SocketPosition, error) {
+	if s == "" {
+		return SocketPosition{}, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(s)
+	at, id, ok := strings.Cut(string(text), " ")
+	connectedAt, numberErr := strconv.ParseInt(at, 10, 64)
+	if err != nil || numberErr != nil || !ok {
+		return SocketPosition{}, FieldError("after", "is not a position of this list")
+	}
+	return SocketPosition{connectedAt, id}, nil
 }

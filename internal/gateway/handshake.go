@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 section 1.3 demands SHA-1; it guards nothing
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"eureka"
+	"eureka/internal/core"
+	"eureka/internal/problem"
+)
+
+// Subprotocol is what a client may offer to say that it speaks this protocol.
+const Subprotocol = "eureka.v1"
+
+// acceptSuffix is the constant of RFC 6455 section 1.3.
+const acceptSuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// ServeHTTP answers a WebSocket handshake: the page's origin, the request itself, the identity and core's Connect are
+// checked in this order, and each refusal is a problem+json answer, before anything is upgraded.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := g.accept(w, r); err != nil {
+		g.metrics.connects.WithLabelValues(string(eureka.CodeOf(err))).Inc()
+		if eureka.CodeOf(err) == eureka.CodeInternal {
+			g.options.Log.Error("a handshake failed", slog.Any("error", err))
+		}
+		problem.Write(w, err)
+	}
+}
+
+// accept returns an error for as long as the answer is still to be written.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
+	if !g.options.Origins.Allowed(r) {
+		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", cut(r.Header.Get("Origin")))
+	}
+	key, err := checkHandshake(r)
+	if err != nil {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return err
+	}
+	identity, err := g.options.Identify(r)
+	if err != nil {
+		return err
+	}
+	s := newStream(&g.limits, func() { g.metrics.slow.Inc() })
+	if !g.register(s) {
+		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down; connect again")
+	}
+	id := g.options.NewID()
+	g.options.Hub.attach(id, s)
+	ctx, cancel := context.WithTimeout(r.Context(), g.limits.HandshakeTimeout)
+	result, err := g.options.Handler.Connect(ctx, core.ConnectRequest{
+		SocketID: id, Identity: identity, Query: r.URL.Query(),
+		Remote: cut(r.RemoteAddr), Origin: cut(r.Header.Get("Origin")), Agent: cut(r.UserAgent()),
+	})
+	cancel()
+	if err != nil {
+		g.options.Hub.detach(id)
+		g.unregister(s)
+		return err
+	}
+	c, early, err := upgrade(w, r, key)
+	if err != nil {
+		g.disconnected(id, s, eureka.CloseAbnormal, "the connection ended during the handshake")
+		return eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
+	}
+	g.metrics.connects.WithLabelValues("ok").Inc()
+	s.expiresAt = result.ExpiresAt
+	s.bind(c)
+	s.release(result.Frames)
+	// The handler returns so that net/http frees its buffers; the socket goes on in a goroutine of its own.
+	go g.serve(socket{id: id, identity: identity, stream: s}, early)
+	return nil
+}
+
+// checkHandshake checks the request against RFC 6455 section 4.2.1 and returns its key.
+func checkHandshake(r *http.Request) (string, error) {
+	switch {
+	case r.Method != http.MethodGet:
+		return "", eureka.Errorf(eureka.CodeInvalid, "a WebSocket handshake is a GET request")
+	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1:
+		return "", eureka.Errorf(eureka.CodeInvalid, "a WebSocket handshake needs HTTP/1.1")
+	case !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
+		return "", eureka.Errorf(eureka.CodeInvalid, "the headers Connection: Upgrade and Upgrade: websocket are needed")
+	case r.Header.Get("Sec-Websocket-Version") != "13":
+		return "", eureka.FieldError("Sec-WebSocket-Version", "must be 13")
+	}
+	key := r.Header.Get("Sec-Websocket-Key")
+	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 {
+		return "", eureka.FieldError("Sec-WebSocket-Key", "must be 16 bytes in base64")
+	}
+	return key, nil
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, value := range h.Values(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// upgrade takes the connection from net/http and answers the handshake. early is what the client sent behind its request.
+func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, early []byte, err error) {
+	c, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	sum := sha1.Sum([]byte(key + acceptSuffix)) //nolint:gosec // see the import
+	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
+	if hasToken(r.Header, "Sec-Websocket-Protocol", Subprotocol) {
+		answer += "Sec-WebSocket-Protocol: " + Subprotocol + "\r\n"
+	}
+	if err = c.SetDeadline(time.Now().Add(writeTimeout)); err == nil {
+		_, err = c.Write([]byte(answer + "\r\n"))
+	}
+	if err == nil {
+		err = c.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, nil, err
+	}
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early, _ = buffered.Reader.Peek(n) // n bytes are there
+		early = append([]byte(nil), early...)
+	}
+	return c, early, nil
+}
+
+// cut keeps what a client says of itself within the socket's limits.
+func cut(s string) string {
+	if len(s) > eureka.MaxAgentLength {
+		s = s[:eureka.MaxAgentLength]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+}

@@ -1,0 +1,442 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"eureka"
+	"eureka/internal/protocol"
+	"eureka/internal/wire"
+)
+
+// shards is how many locks the registries are split over; a power of two.
+const shards = 64
+
+// conn is a connection as the hub sees it. None of its methods blocks.
+type conn interface {
+	// queue takes a complete WebSocket frame that others share: it must not be changed. It reports whether the frame was
+	// taken; a connection that has ended, or overflows with this frame, takes none.
+	queue(frame []byte) bool
+	// end closes the connection: a bye frame that asks to wait for after, then the close code. Only the first call counts.
+	end(code eureka.CloseCode, reason string, after time.Duration)
+}
+
+// HubOptions configure a Hub.
+type HubOptions struct {
+	Metrics prometheus.Registerer // nil for none
+	Now     func() time.Time      // nil means time.Now
+}
+
+// Hub is the registry of this node's sockets and subscriptions, and their fan-out. It is safe for concurrent use.
+type Hub struct {
+	seed       maphash.Seed
+	now        func() time.Time
+	open       atomic.Int64
+	pending    sync.Map // socket id → conn, between attach and Add
+	sockets    [shards]socketShard
+	users      [shards]userShard
+	channels   [shards]channelShard
+	deliveries prometheus.Counter
+}
+
+type socketShard struct {
+	mu      sync.RWMutex
+	entries map[string]*entry
+}
+
+type userShard struct {
+	mu    sync.RWMutex
+	users map[string][]*entry
+}
+
+type channelShard struct {
+	mu     sync.RWMutex
+	topics map[string]*topic
+}
+
+// entry is one socket.
+type entry struct {
+	socket eureka.Socket // its Subscriptions stay empty: subs has them
+	conn   conn          // nil for a socket without a connection on this node's listener
+
+	mu    sync.Mutex
+	gone  bool
+	items []*item // few, so a slice beats a map in memory and time
+}
+
+// item is one subscription. index is where group.items holds it; topic.mu guards group and index.
+type item struct {
+	entry *entry
+	topic *topic
+	group *group
+	index int
+	at    int64
+}
+
+// topic is the subscribers of one channel, grouped by the name they know it by, so that a frame is made once per name.
+type topic struct {
+	id     string
+	mu     sync.RWMutex
+	groups []*group
+	count  int
+}
+
+type group struct {
+	name  string
+	items []*item
+}
+
+// NewHub returns an empty hub.
+func NewHub(o HubOptions) *Hub {
+	h := &Hub{seed: maphash.MakeSeed(), now: o.Now}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	for i := range shards {
+		h.sockets[i].entries = map[string]*entry{}
+		h.users[i].users = map[string][]*entry{}
+		h.channels[i].topics = map[string]*topic{}
+	}
+	h.deliveries = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "eureka_deliveries_total", Help: "Frames handed to sockets by fan-out.",
+	})
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(h.deliveries, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "eureka_sockets_open", Help: "Sockets this node holds.",
+		}, func() float64 { return float64(h.Sockets()) }))
+	}
+	return h
+}
+
+// Sockets is the number of sockets this node holds.
+func (h *Hub) Sockets() int { return int(h.open.Load()) }
+
+// attach binds a connection to the socket that Add will record under this id.
+func (h *Hub) attach(id string, c conn) { h.pending.Store(id, c) }
+
+// detach forgets a connection whose socket was never added.
+func (h *Hub) detach(id string) { h.pending.Delete(id) }
+
+// Add records a socket and binds the connection that was attached under its id, if any. CodeConflict when the id is there.
+func (h *Hub) Add(s eureka.Socket) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	e := &entry{socket: s}
+	e.socket.Subscriptions = nil
+	shard := &h.sockets[h.shard(s.ID)]
+	shard.mu.Lock()
+	if _, taken := shard.entries[s.ID]; taken {
+		shard.mu.Unlock()
+		return eureka.Errorf(eureka.CodeConflict, "socket %q exists already", s.ID)
+	}
+	if c, ok := h.pending.LoadAndDelete(s.ID); ok {
+		e.conn, _ = c.(conn)
+	}
+	shard.entries[s.ID] = e
+	shard.mu.Unlock()
+	h.open.Add(1)
+	if s.User != "" {
+		u := &h.users[h.shard(s.User)]
+		u.mu.Lock()
+		u.users[s.User] = append(u.users[s.User], e)
+		u.mu.Unlock()
+	}
+	return nil
+}
+
+// Remove forgets a socket and its subscriptions and returns it as it was. CodeNotFound for everyone but one caller.
+func (h *Hub) Remove(id string) (eureka.Socket, error) {
+	shard := &h.sockets[h.shard(id)]
+	shard.mu.Lock()
+	e, ok := shard.entries[id]
+	delete(shard.entries, id)
+	shard.mu.Unlock()
+	if !ok {
+		return eureka.Socket{}, noSocket(id)
+	}
+	h.open.Add(-1)
+	if user := e.socket.User; user != "" {
+		u := &h.users[h.shard(user)]
+		u.mu.Lock()
+		if rest := slices.DeleteFunc(u.users[user], func(o *entry) bool { return o == e }); len(rest) > 0 {
+			u.users[user] = rest
+		} else {
+			delete(u.users, user)
+		}
+		u.mu.Unlock()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	socket := e.view()
+	e.gone = true
+	for _, it := range e.items {
+		h.leave(it)
+	}
+	e.items = nil
+	return socket, nil
+}
+
+// Subscribe adds a subscription, or replaces the socket's one for that channel: added is false then. CodeNotFound without the
+// socket.
+func (h *Hub) Subscribe(sub eureka.Subscription) (added bool, err error) {
+	if err := sub.Validate(); err != nil {
+		return false, err
+	}
+	e := h.entry(sub.SocketID)
+	if e == nil {
+		return false, noSocket(sub.SocketID)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone {
+		return false, noSocket(sub.SocketID)
+	}
+	if at := e.find(sub.ChannelID); at >= 0 {
+		it := e.items[at]
+		it.at = sub.SubscribedAt
+		it.topic.mu.Lock()
+		it.topic.regroup(it, sub.Name)
+		it.topic.mu.Unlock()
+		return false, nil
+	}
+	it := &item{entry: e, at: sub.SubscribedAt}
+	h.join(it, sub.ChannelID, sub.Name)
+	e.insert(it)
+	return true, nil
+}
+
+// Unsubscribe ends a subscription. CodeNotFound when there is none.
+func (h *Hub) Unsubscribe(socketID, channelID string) error {
+	e := h.entry(socketID)
+	if e == nil {
+		return noSocket(socketID)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := e.find(channelID)
+	if at < 0 {
+		return eureka.Errorf(eureka.CodeNotFound, "socket %q is not subscribed to %q", socketID, channelID)
+	}
+	h.leave(e.items[at])
+	e.items = slices.Delete(e.items, at, at+1)
+	return nil
+}
+
+// Count is the number of this node's subscribers of a channel.
+func (h *Hub) Count(channelID string) int {
+	t := h.topic(channelID)
+	if t == nil {
+		return 0
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.count
+}
+
+// Deliver hands the message with this body (protocol.MessageBody or ErrorBody) to every subscriber but those excepted. It makes
+// one frame per name that subscribers know the channel by; all sockets of a group share its bytes. matched counts those
+// that should get it, sent those whose connection took it.
+func (h *Hub) Deliver(channelID string, body []byte, except []string) (matched, sent int) {
+	t := h.topic(channelID)
+	if t == nil {
+		return 0, 0
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, g := range t.groups {
+		var frame []byte
+		for _, it := range g.items {
+			if len(except) > 0 && slices.Contains(except, it.entry.socket.ID) {
+				continue
+			}
+			matched++
+			if it.entry.conn == nil {
+				continue
+			}
+			if frame == nil {
+				frame = messageFrame(g.name, body)
+			}
+			if it.entry.conn.queue(frame) {
+				sent++
+			}
+		}
+	}
+	h.deliveries.Add(float64(sent))
+	return matched, sent
+}
+
+// messageFrame encodes the WebSocket frame that subscribers under one name receive.
+func messageFrame(name string, body []byte) []byte {
+	const room = 160 // braces, the channel key, the longest name, the header
+	text := protocol.AppendMessage(make([]byte, 0, len(body)+room), name, body)
+	return wire.TextFrame(text)
+}
+
+// Send queues one text frame for a socket. CodeGone when it has ended.
+func (h *Hub) Send(socketID string, frame []byte) error {
+	e := h.entry(socketID)
+	if e == nil || e.conn == nil || !e.conn.queue(wire.TextFrame(frame)) {
+		return eureka.Errorf(eureka.CodeGone, "socket %q has ended", socketID)
+	}
+	return nil
+}
+
+// Close ends a socket with a bye frame and the code. CodeGone when it has ended already.
+func (h *Hub) Close(socketID string, code eureka.CloseCode, reason string) error {
+	e := h.entry(socketID)
+	if e == nil || e.conn == nil {
+		return eureka.Errorf(eureka.CodeGone, "socket %q has ended", socketID)
+	}
+	e.conn.end(code, reason, 0)
+	return nil
+}
+
+// Move re-homes the subscriptions of one channel id to another, under the names they have; to "" ends them. A socket that
+// listens to the target already keeps that subscription alone. It returns how many left the first channel, and how many
+// of those the second one gained.
+func (h *Hub) Move(from, to string) (left, gained int) {
+	t := h.topic(from)
+	if t == nil {
+		return 0, 0
+	}
+	for _, e := range t.entries() {
+		e.mu.Lock()
+		if at := e.find(from); at >= 0 && !e.gone {
+			it := e.items[at]
+			name := it.group.name // only changes under entry.mu, which is held
+			h.leave(it)
+			e.items = slices.Delete(e.items, at, at+1)
+			left++
+			if to != "" && e.find(to) < 0 {
+				moved := &item{entry: e, at: it.at}
+				h.join(moved, to, name)
+				e.insert(moved)
+				gained++
+			}
+		}
+		e.mu.Unlock()
+	}
+	return left, gained
+}
+
+func (h *Hub) shard(key string) int { return int(maphash.String(h.seed, key) & (shards - 1)) } //nolint:gosec // below 64
+
+func (h *Hub) entry(id string) *entry {
+	shard := &h.sockets[h.shard(id)]
+	shard.mu.RLock()
+	defer shard.mu.RUnlock()
+	return shard.entries[id]
+}
+
+func (h *Hub) topic(channelID string) *topic {
+	shard := &h.channels[h.shard(channelID)]
+	shard.mu.RLock()
+	defer shard.mu.RUnlock()
+	return shard.topics[channelID]
+}
+
+// join puts an item into a channel's list. The caller holds its entry's lock.
+func (h *Hub) join(it *item, channelID, name string) {
+	shard := &h.channels[h.shard(channelID)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	t := shard.topics[channelID]
+	if t == nil {
+		t = &topic{id: channelID}
+		shard.topics[channelID] = t
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	it.topic = t
+	t.add(it, name)
+}
+
+// leave takes an item out of its channel's list. The caller holds its entry's lock.
+func (h *Hub) leave(it *item) {
+	t := it.topic
+	shard := &h.channels[h.shard(t.id)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.remove(it)
+	if t.count == 0 {
+		delete(shard.topics, t.id)
+	}
+}
+
+func (t *topic) add(it *item, name string) {
+	at := slices.IndexFunc(t.groups, func(g *group) bool { return g.name == name })
+	if at < 0 {
+		at = len(t.groups)
+		t.groups = append(t.groups, &group{name: name})
+	}
+	g := t.groups[at]
+	it.group, it.index = g, len(g.items)
+	g.items = append(g.items, it)
+	t.count++
+}
+
+func (t *topic) remove(it *item) {
+	g := it.group
+	last := g.items[len(g.items)-1]
+	g.items[it.index], last.index = last, it.index
+	g.items[len(g.items)-1] = nil
+	g.items = g.items[:len(g.items)-1]
+	t.count--
+	if len(g.items) == 0 {
+		t.groups = slices.DeleteFunc(t.groups, func(o *group) bool { return o == g })
+	}
+}
+
+func (t *topic) regroup(it *item, name string) {
+	if it.group.name == name {
+		return
+	}
+	t.remove(it)
+	t.add(it, name)
+}
+
+func (t *topic) entries() []*entry {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	entries := make([]*entry, 0, t.count)
+	for _, g := range t.groups {
+		for _, it := range g.items {
+			entries = append(entries, it.entry)
+		}
+	}
+	return entries
+}
+
+func (e *entry) find(channelID string) int {
+	return slices.IndexFunc(e.items, func(it *item) bool { return it.topic.id == channelID })
+}
+
+func (e *entry) insert(it *item) {
+	at, _ := slices.BinarySearchFunc(e.items, it, func(a, b *item) int { return strings.Compare(a.topic.id, b.topic.id) })
+	e.items = slices.Insert(e.items, at, it)
+}
+
+// view is the socket with its subscriptions. The caller holds mu.
+func (e *entry) view() eureka.Socket {
+	s := e.socket
+	s.Subscriptions = make([]eureka.Subscription, 0, len(e.items))
+	for _, it := range e.items {
+		s.Subscriptions = append(s.Subscriptions, eureka.Subscription{
+			SocketID: s.ID, ChannelID: it.topic.id, Name: it.group.name, SubscribedAt: it.at,
+		})
+	}
+	return s
+}
+
+func noSocket(id string) error {
+	return eureka.Errorf(eureka.CodeNotFound, "there is no socket %q", id)
+}

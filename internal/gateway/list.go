@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"slices"
+
+	"eureka"
+)
+
+// List returns this node's live sockets that the query selects, ordered by ConnectedAt and then ID. CodeInvalid for a position
+// that is none of this list.
+func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
+	if err := q.Validate(); err != nil {
+		return eureka.Page[eureka.Socket]{}, err
+	}
+	after, err := eureka.ParseSocketPosition(q.After)
+	if err != nil {
+		return eureka.Page[eureka.Socket]{}, err
+	}
+	entries := h.candidates(q)
+	now := h.now().UnixMilli()
+	entries = slices.DeleteFunc(entries, func(e *entry) bool {
+		return (q.ID != "" && e.socket.ID != q.ID) || (q.User != "" && e.socket.User != q.User) ||
+			(e.socket.ExpiresAt != 0 && e.socket.ExpiresAt <= now)
+	})
+	page := eureka.Page[eureka.Socket]{Total: len(entries)}
+	if q.Size() == 0 {
+		return page, nil
+	}
+	order := func(a, b *entry) int { return a.socket.Position().Compare(b.socket.Position()) }
+	if !q.Asc {
+		order = func(a, b *entry) int { return b.socket.Position().Compare(a.socket.Position()) }
+	}
+	slices.SortFunc(entries, order)
+	start := min(q.Offset(), len(entries))
+	if q.After != "" {
+		start = len(entries)
+		for i, e := range entries {
+			if c := e.socket.Position().Compare(after); (q.Asc && c > 0) || (!q.Asc && c < 0) {
+				start = i
+				break
+			}
+		}
+	}
+	end := min(start+q.Size(), len(entries))
+	for _, e := range entries[start:end] {
+		e.mu.Lock()
+		page.Items = append(page.Items, e.view())
+		e.mu.Unlock()
+	}
+	if end < len(entries) && end > start {
+		page.Next = entries[end-1].socket.Position().String()
+	}
+	return page, nil
+}
+
+// candidates returns the entries of the narrowest registry that the query names; the caller filters by the rest.
+func (h *Hub) candidates(q eureka.SocketQuery) []*entry {
+	switch {
+	case q.Channel != "":
+		if t := h.topic(q.Channel); t != nil {
+			return t.entries()
+		}
+		return nil
+	case q.ID != "":
+		if e := h.entry(q.ID); e != nil {
+			return []*entry{e}
+		}
+		return nil
+	case q.User != "":
+		u := &h.users[h.shard(q.User)]
+		u.mu.RLock()
+		defer u.mu.RUnlock()
+		return slices.Clone(u.users[q.User])
+	}
+	entries := make([]*entry, 0, h.Sockets())
+	for i := range h.sockets {
+		shard := &h.sockets[i]
+		shard.mu.RLock()
+		for _, e := range shard.entries {
+			entries = append(entries, e)
+		}
+		shard.mu.RUnlock()
+	}
+	return entries
+}
