@@ -229,15 +229,21 @@ func (h *Hub) Unsubscribe(socketID, channelID string) error {
 	return nil
 }
 
-// Count is the number of this node's subscribers of a channel.
-func (h *Hub) Count(channelID string) int {
+// Count is the number of this node's subscribers of a channel, those excepted left out.
+func (h *Hub) Count(channelID string, except []string) int {
 	t := h.topic(channelID)
 	if t == nil {
 		return 0
 	}
+	n := 0
+	for i, id := range except {
+		if e := h.entry(id); e != nil && !slices.Contains(except[:i], id) && e.listens(channelID) {
+			n--
+		}
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.count
+	return t.count + n
 }
 
 // Deliver hands the message with this body (protocol.MessageBody or ErrorBody) to every subscriber but those excepted. It makes
@@ -418,6 +424,12 @@ func (t *topic) entries() []*entry {
 
 func (e *entry) find(channelID string) int {
 	return slices.IndexFunc(e.items, func(it *item) bool { return it.topic.id == channelID })
+}
+
+func (e *entry) listens(channelID string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.find(channelID) >= 0
 }
 
 func (e *entry) insert(it *item) {
