@@ -1,0 +1,297 @@
+package natsengine
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// inboxSize is how many live messages may wait for one dispatcher. Past it NATS drops, and the subscribers are told.
+const inboxSize = 64 << 10
+
+// interestShards is how many locks the interest in channels is split over; a power of two.
+const interestShards = 64
+
+// bus carries live messages between nodes. The node is subscribed to a channel's subject while one of its sockets listens to the
+// channel. A few dispatchers, each with one queue for many subjects, hand messages to this node's sockets: no goroutine per
+// channel, and the order on a channel is that of its subject.
+type bus struct {
+	engine  *Engine
+	prefix  string // of live subjects, with its dot
+	nc      *nats.Conn
+	seed    maphash.Seed
+	shards  [interestShards]interestShard
+	inboxes []chan *nats.Msg
+	flushes chan chan error
+	ended   chan struct{}
+	running sync.WaitGroup
+	once    sync.Once
+}
+
+type interestShard struct {
+	mu       sync.Mutex
+	channels map[string]*interest
+}
+
+// interest is this node's subscription to one channel's subject.
+type interest struct {
+	count   int // sockets that listen
+	sub     *nats.Subscription
+	settled bool // the server is known to have the subscription
+}
+
+func newBus(e *Engine) *bus {
+	b := &bus{
+		engine: e, prefix: e.subject("live") + ".", seed: maphash.MakeSeed(),
+		inboxes: make([]chan *nats.Msg, min(max(runtime.GOMAXPROCS(0), 1), 8)),
+		flushes: make(chan chan error, 1024), ended: make(chan struct{}),
+	}
+	for i := range b.shards {
+		b.shards[i].channels = map[string]*interest{}
+	}
+	return b
+}
+
+func (b *bus) start(nc *nats.Conn) {
+	b.nc = nc
+	for i := range b.inboxes {
+		inbox := make(chan *nats.Msg, inboxSize)
+		b.inboxes[i] = inbox
+		b.running.Go(func() { b.dispatch(inbox) })
+	}
+	b.running.Go(b.flushLoop)
+}
+
+// stop ends the dispatchers; the connection must be closed before.
+func (b *bus) stop() {
+	b.once.Do(func() { close(b.ended) })
+	b.running.Wait()
+}
+
+// Deliver implements eureka.Fanout: the message is encoded once and published to its channel's subject, where every node with
+// subscribers, this one included, takes it from.
+func (b *bus) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return eureka.Delivery{}, err
+	}
+	if err := eureka.CheckName("channel", m.ChannelID); err != nil {
+		return eureka.Delivery{}, err
+	}
+	body, err := protocol.MessageBody(m)
+	if err != nil {
+		return eureka.Delivery{}, err
+	}
+	payload, err := encodeEnvelope(body, m.Except)
+	if err != nil {
+		return eureka.Delivery{}, err
+	}
+	var d eureka.Delivery
+	if m.Counted {
+		d.Matched = b.engine.options.Delivery.Count(m.ChannelID, m.Except) + b.engine.dir.countElsewhere(ctx, m.ChannelID, m.Except)
+		d.Sent = d.Matched
+	}
+	if err := b.nc.Publish(b.prefix+escapeToken(m.ChannelID), payload); err != nil {
+		return eureka.Delivery{}, natsError(err, "the message was not accepted: NATS does not answer")
+	}
+	b.engine.metrics.published.Inc()
+	return d, nil
+}
+
+func (b *bus) dispatch(inbox <-chan *nats.Msg) {
+	for {
+		select {
+		case msg := <-inbox:
+			b.receive(msg)
+		case <-b.ended:
+			return
+		}
+	}
+}
+
+func (b *bus) receive(msg *nats.Msg) {
+	channelID, err := unescapeToken(strings.TrimPrefix(msg.Subject, b.prefix))
+	if err == nil {
+		var body []byte
+		var except []string
+		if body, except, err = decodeEnvelope(msg.Data); err == nil {
+			b.engine.metrics.received.Inc()
+			b.engine.options.Delivery.Deliver(channelID, body, except)
+			return
+		}
+	}
+	b.engine.metrics.malformed.Inc()
+	b.engine.options.Log.Warn("a message from another node could not be read", slog.String("subject", msg.Subject), slog.Any("error", err))
+}
+
+// acquire notes one more subscriber of a channel. When it returns, messages published from then on reach this node.
+func (b *bus) acquire(channelID string) error {
+	shard := &b.shards[maphash.String(b.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	it := shard.channels[channelID]
+	if it == nil {
+		// Messages of one channel must stay in order, so its subject always has the same dispatcher.
+		inbox := b.inboxes[maphash.String(b.seed, channelID)%uint64(len(b.inboxes))]
+		sub, err := b.nc.ChanSubscribe(b.prefix+escapeToken(channelID), inbox)
+		if err != nil {
+			shard.mu.Unlock()
+			return natsError(err, "the channel cannot be listened to: NATS does not answer")
+		}
+		it = &interest{sub: sub}
+		shard.channels[channelID] = it
+	}
+	it.count++
+	settled := it.settled
+	shard.mu.Unlock()
+	if settled {
+		return nil
+	}
+	if err := b.flush(); err != nil {
+		b.release(channelID, 1)
+		return natsError(err, "the channel cannot be listened to: NATS does not answer")
+	}
+	shard.mu.Lock()
+	it.settled = true
+	shard.mu.Unlock()
+	return nil
+}
+
+// release notes that n subscribers of a channel are gone.
+func (b *bus) release(channelID string, n int) {
+	shard := &b.shards[maphash.String(b.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	it := shard.channels[channelID]
+	if it == nil {
+		return
+	}
+	if it.count -= n; it.count <= 0 {
+		delete(shard.channels, channelID)
+		_ = it.sub.Unsubscribe() // fails only on a closed connection, which has no subscriptions
+	}
+}
+
+// add corrects the count of a channel that the caller holds.
+func (b *bus) add(channelID string, n int) {
+	shard := &b.shards[maphash.String(b.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if it := shard.channels[channelID]; it != nil {
+		it.count += n
+	}
+}
+
+// flush waits until the server has everything that was sent before. Callers that come at the same time share one round trip.
+func (b *bus) flush() error {
+	answer := make(chan error, 1)
+	select {
+	case b.flushes <- answer:
+	case <-b.ended:
+		return nats.ErrConnectionClosed
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-b.ended:
+		return nats.ErrConnectionClosed
+	}
+}
+
+func (b *bus) flushLoop() {
+	for {
+		var waiting []chan error
+		select {
+		case answer := <-b.flushes:
+			waiting = append(waiting, answer)
+		case <-b.ended:
+			return
+		}
+		for more := true; more; {
+			select {
+			case answer := <-b.flushes:
+				waiting = append(waiting, answer)
+			default:
+				more = false
+			}
+		}
+		err := nats.ErrDisconnected
+		if b.nc.IsConnected() {
+			err = b.nc.FlushTimeout(flushTimeout)
+		}
+		for _, answer := range waiting {
+			answer <- err
+		}
+	}
+}
+
+// rehome moves the subscribers of an undeclared name to the channel that took it as its alias.
+func (b *bus) rehome(from, to string) {
+	if b.engine.options.Delivery.Count(from, nil) == 0 {
+		return
+	}
+	// The new subject comes first, so that no moment is without one.
+	if err := b.acquire(to); err != nil {
+		b.engine.options.Log.Warn("subscribers of a new alias could not be moved", slog.String("alias", from), slog.Any("error", err))
+		return
+	}
+	left, gained := b.engine.options.Delivery.Move(from, to)
+	b.add(to, gained)
+	b.release(from, left)
+	b.release(to, 1)
+}
+
+// vacate ends the subscriptions of a deleted channel and tells its subscribers.
+func (b *bus) vacate(channelID string) {
+	delivery := b.engine.options.Delivery
+	delivery.Deliver(channelID, protocol.ErrorBody(eureka.Errorf(eureka.CodeGone, "the channel was deleted")), nil)
+	left, _ := delivery.Move(channelID, "")
+	b.release(channelID, left)
+}
+
+// gapEverywhere tells every subscriber that messages may have been missed, after the connection was lost.
+func (b *bus) gapEverywhere() {
+	for i := range b.shards {
+		shard := &b.shards[i]
+		shard.mu.Lock()
+		ids := make([]string, 0, len(shard.channels))
+		for id := range shard.channels {
+			ids = append(ids, id)
+		}
+		shard.mu.Unlock()
+		for _, id := range ids {
+			b.gap(id, "the node lost its connection for a while; messages may have been missed")
+		}
+	}
+}
+
+// overflowed tells the subscribers of a channel that NATS dropped messages because this node was too slow.
+func (b *bus) overflowed(sub *nats.Subscription) {
+	b.engine.metrics.dropped.Inc()
+	channelID, err := unescapeToken(strings.TrimPrefix(sub.Subject, b.prefix))
+	if err != nil {
+		return
+	}
+	b.engine.options.Log.Warn("messages were dropped: this node cannot keep up", slog.String("channel", channelID))
+	b.gap(channelID, "the node could not keep up; messages were missed")
+}
+
+func (b *bus) gap(channelID, message string) {
+	b.engine.options.Delivery.Deliver(channelID, protocol.ErrorBody(eureka.Errorf(eureka.CodeGap, "%s", message)), nil)
+}
+
+// natsError translates an error of the NATS client.
+func natsError(err error, message string) error {
+	switch eureka.CodeOf(channelError(err)) {
+	case eureka.CodeUnavailable, eureka.CodeTimeout:
+		return eureka.WrapError(eureka.CodeUnavailable, err, "%s", message)
+	default:
+		return eureka.WrapError(eureka.CodeInternal, err, "NATS refused the request")
+	}
+}

@@ -1,0 +1,35 @@
+package natsengine
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	connected  prometheus.Gauge
+	reconnects prometheus.Counter
+	published  prometheus.Counter
+	received   prometheus.Counter
+	dropped    prometheus.Counter
+	malformed  prometheus.Counter
+	nodes      prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "eureka_nats_" + name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "eureka_nats_" + name, Help: help})
+	}
+	m := &metrics{
+		connected:  gauge("connected", "1 while the connection to NATS is up."),
+		reconnects: counter("reconnects_total", "Times the connection to NATS came back."),
+		published:  counter("published_total", "Messages published to channels by this node."),
+		received:   counter("received_total", "Messages received for channels that sockets of this node listen to."),
+		dropped:    counter("overflows_total", "Times messages were lost because this node could not keep up; subscribers were told."),
+		malformed:  counter("malformed_total", "Messages from other nodes that could not be read."),
+		nodes:      gauge("nodes", "Live nodes, this one included."),
+	}
+	if r != nil {
+		r.MustRegister(m.connected, m.reconnects, m.published, m.received, m.dropped, m.malformed, m.nodes)
+	}
+	return m
+}

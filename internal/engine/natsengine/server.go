@@ -1,0 +1,195 @@
+package natsengine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"eureka"
+)
+
+const (
+	startTimeout = 60 * time.Second // JetStream reads its state before it is ready
+	streamsDir   = "jetstream/" + globalAccount + "/streams"
+	// globalAccount is the account of a NATS server without accounts.
+	globalAccount = "$G"
+)
+
+// embedded is a NATS server in this process. It listens on no port.
+type embedded struct {
+	server *server.Server
+	dir    string
+	log    *serverLog
+	lock   *os.File
+}
+
+// startEmbedded takes the data directory and starts a server on it.
+func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, directoryError(dir, err)
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, directoryError(dir, err)
+	}
+	e := &embedded{dir: dir, lock: lock, log: &serverLog{log: log}}
+	if err := e.start(); err != nil {
+		return nil, errors.Join(err, e.stop())
+	}
+	return e, nil
+}
+
+func (e *embedded) start() error {
+	store := filepath.Join(e.dir, "nats")
+	if err := probe(e.dir, store); err != nil {
+		return directoryError(e.dir, err)
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "eureka", DontListen: true, NoSigs: true, JetStream: true, StoreDir: store,
+		DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return eureka.WrapError(eureka.CodeInternal, err, "the NATS server in this process cannot be made")
+	}
+	e.server = s
+	s.SetLoggerV2(e.log, false, false, false)
+	s.Start()
+	// A server whose JetStream fails still accepts connections; its log has the reason.
+	if fatal := e.log.fatalText(); fatal != "" || !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+		return eureka.WrapError(eureka.CodeInternal, errors.New(fatal),
+			"the data directory %s cannot be opened: its state may be damaged or the disk full; restore it from a backup, or move it away to start empty", e.dir)
+	}
+	return nil
+}
+
+// probe checks that the directory can be written before NATS tries to, since its own errors are for operators of NATS.
+func probe(dir, store string) error {
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "probe-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 4096))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// check compares what is on disk with what the server has read. NATS skips a stream it cannot read, and goes on without messages it cannot
+// read; a service that promises to keep its channels must not.
+func (e *embedded) check() error {
+	found, err := os.ReadDir(filepath.Join(e.dir, "nats", filepath.FromSlash(streamsDir)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return directoryError(e.dir, err)
+	}
+	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
+	if err != nil {
+		return eureka.WrapError(eureka.CodeInternal, err, "the state of the NATS server in this process cannot be read")
+	}
+	read := map[string]*server.LostStreamData{}
+	for _, account := range state.AccountDetails {
+		for _, stream := range account.Streams {
+			read[stream.Name] = stream.State.Lost
+		}
+	}
+	for _, entry := range found {
+		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		lost, ok := read[entry.Name()]
+		switch {
+		case !ok:
+			return damaged(e.dir, entry.Name(), "cannot be read")
+		case lost != nil && len(lost.Msgs) > 0:
+			return damaged(e.dir, entry.Name(), fmt.Sprintf("has lost %d messages", len(lost.Msgs)))
+		}
+	}
+	return nil
+}
+
+func damaged(dir, stream, how string) error {
+	return eureka.Errorf(eureka.CodeInternal,
+		"the data directory %s is damaged: its stream %s %s; restore it from a backup, or move it away to start empty", dir, stream, how)
+}
+
+// stop ends the server and lets the data directory go.
+func (e *embedded) stop() error {
+	if e.server != nil {
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
+	}
+	return e.lock.Close()
+}
+
+func directoryError(dir string, err error) error {
+	switch {
+	case errors.Is(err, errLocked):
+		return eureka.WrapError(eureka.CodeConflict, err, "the data directory %s is in use by another process", dir)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return eureka.WrapError(eureka.CodeForbidden, err, "the data directory %s cannot be written", dir)
+	case errors.Is(err, syscall.ENOSPC):
+		return eureka.WrapError(eureka.CodeUnavailable, err, "the disk of the data directory %s is full", dir)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		return eureka.WrapError(eureka.CodeInvalid, err, "the data directory %s is not a directory", dir)
+	default:
+		return eureka.WrapError(eureka.CodeInternal, err, "the data directory %s cannot be used", dir)
+	}
+}
+
+// errLocked means that another process holds the lock file.
+var errLocked = errors.New("the lock file is held by another process")
+
+// serverLog passes the server's log on and keeps the first text that it would have died of.
+type serverLog struct {
+	log   *slog.Logger
+	mu    sync.Mutex
+	fatal string
+}
+
+// Noticef logs what the server finds notable; to an operator of this service it is detail.
+func (l *serverLog) Noticef(format string, v ...any) { l.write(slog.LevelDebug, format, v) }
+
+// Warnf logs a warning.
+func (l *serverLog) Warnf(format string, v ...any) { l.write(slog.LevelWarn, format, v) }
+
+// Errorf logs an error.
+func (l *serverLog) Errorf(format string, v ...any) { l.write(slog.LevelError, format, v) }
+
+// Debugf logs detail.
+func (l *serverLog) Debugf(format string, v ...any) { l.write(slog.LevelDebug, format, v) }
+
+// Tracef logs nothing: it would be every message.
+func (l *serverLog) Tracef(string, ...any) {}
+
+// Fatalf keeps the text; the process goes on and reports it.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	if l.fatal == "" {
+		l.fatal = fmt.Sprintf(format, v...)
+	}
+	l.mu.Unlock()
+	l.write(slog.LevelError, format, v)
+}
+
+func (l *serverLog) fatalText() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
+func (l *serverLog) write(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "nats", slog.String("text", fmt.Sprintf(format, v...)))
+}
