@@ -29,6 +29,8 @@ type storeOptions struct {
 	// revisions and from one goroutine. The initial replay is not told. It must neither change the channels nor call
 	// Create, Update or Delete, which wait for the goroutine that runs it.
 	OnChange func(old, new *eureka.Channel)
+
+	tick time.Duration // for tests: how often the watch looks after itself, 0 means watchTick
 }
 
 // channelStore is eureka.Channels on a JetStream key-value bucket. Writes go to the bucket; reads are served by a replica in
@@ -41,12 +43,17 @@ type channelStore struct {
 	numbers  *sequence
 	replica  *replica
 	progress *progress
-	loaded   atomic.Bool // the first replay is complete: reads may say "not found"
+	loaded   atomic.Bool      // the first replay is complete: reads may say "not found"
+	tick     time.Duration    // how often the watch looks after itself
+	now      func() time.Time // tells the age of a claim
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
 
 var _ eureka.Channels = (*channelStore)(nil)
+
+// errUnknownChannel is what Get answers for an undeclared name. Publishes to undeclared channels ask on every message, so it is made once.
+var errUnknownChannel = eureka.Errorf(eureka.CodeNotFound, "there is no such channel")
 
 // newChannelStore opens the bucket, creates it when it is missing, and returns when the replica has all channels. CodeUnavailable
 // when that cannot be done before ctx ends. The store works until close.
@@ -62,7 +69,10 @@ func newChannelStore(ctx context.Context, o storeOptions) (*channelStore, error)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &channelStore{
 		nc: o.JS.Conn(), log: o.Log, onChange: o.OnChange, bucket: b, numbers: newSequence(o), replica: r,
-		progress: newProgress(), cancel: cancel, done: make(chan struct{}),
+		progress: newProgress(), tick: o.tick, now: time.Now, cancel: cancel, done: make(chan struct{}),
+	}
+	if s.tick <= 0 {
+		s.tick = watchTick
 	}
 	go s.run(running)
 	if err := s.progress.wait(ctx, func(p position) bool { return p.synced }); err != nil {
@@ -144,7 +154,7 @@ func (s *channelStore) Get(_ context.Context, name string) (eureka.Channel, erro
 	if !s.loaded.Load() {
 		return eureka.Channel{}, eureka.Errorf(eureka.CodeUnavailable, "the channels are still being read")
 	}
-	return eureka.Channel{}, errNoChannel(name)
+	return eureka.Channel{}, errUnknownChannel
 }
 
 // Update implements eureka.Channels.

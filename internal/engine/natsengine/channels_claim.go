@@ -133,7 +133,7 @@ func (s *channelStore) checkHeld(ctx context.Context, field, name string, h held
 		return errTaken(field, name)
 	case h.AliasOf == "":
 		return nil
-	case time.Since(h.at) < claimGrace:
+	case s.now().Sub(h.at) < claimGrace:
 		return errTaken(field, name)
 	}
 	target, err := s.bucket.read(ctx, h.AliasOf)

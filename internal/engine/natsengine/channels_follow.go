@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	batchSize     = 1000            // changes that go into the list's database at once
+	batchSize     = 1000            // entries of the watch that are taken together
+	flushSize     = 20000           // changes of the first replay that go into the list's database together
 	watchTick     = time.Second     // how often a watch looks after itself
 	checkEvery    = 5               // ticks between looks at the bucket's stream
 	infoTimeout   = 5 * time.Second // for a look at the bucket's stream
@@ -61,8 +62,9 @@ type session struct {
 	synced     bool
 	behind     uint64 // last revision of the bucket at the previous check
 	ticks      int
-	received   bool   // something was delivered since the last tick
-	quiet      bool   // nothing was delivered between the last two ticks
+	received   bool     // something was delivered since the last tick
+	quiet      bool     // nothing was delivered between the last two ticks
+	held       []change // of the first replay, not flushed yet: nobody can see them anyway
 }
 
 // follow runs one session. It reports whether the replica was in sync at some time.
@@ -108,9 +110,10 @@ func awaitConnection(ctx context.Context, nc *nats.Conn, status <-chan nats.Stat
 	return nil
 }
 
-// endWatch stops a watch and takes what it still wants to deliver, without which it would never end.
+// endWatch stops a watch and takes what it still wants to deliver, without which it would never end. Stopping asks the server to forget
+// the watch and waits for the answer, which nobody here needs.
 func endWatch(w jetstream.KeyWatcher) {
-	_ = w.Stop()
+	go func() { _ = w.Stop() }()
 	go func() {
 		for range w.Updates() { //nolint:revive // the values are not wanted any more
 		}
@@ -124,7 +127,7 @@ func (f *session) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 }
 
 func (f *session) loop(ctx context.Context, updates <-chan jetstream.KeyValueEntry, status <-chan nats.Status) error {
-	tick := time.NewTicker(watchTick)
+	tick := time.NewTicker(f.tick)
 	defer tick.Stop()
 	var batch []jetstream.KeyValueEntry
 	for {
@@ -182,7 +185,19 @@ func (f *session) collect(batch []jetstream.KeyValueEntry, entry jetstream.KeyVa
 
 func (f *session) apply(batch []jetstream.KeyValueEntry) error {
 	changes := f.replica.apply(batch, f.log)
-	return f.commit(changes, f.last)
+	if f.loaded.Load() {
+		return f.commit(changes, f.last)
+	}
+	if f.held = append(f.held, changes...); len(f.held) < flushSize {
+		return nil
+	}
+	return f.commitHeld()
+}
+
+func (f *session) commitHeld() error {
+	changes := f.held
+	f.held = nil
+	return f.commit(changes, 0)
 }
 
 // commit makes changes visible to lists, then to waiters, and tells about them.
@@ -210,6 +225,9 @@ func (f *session) finishSync() error {
 	// A bucket's last revision may be gone without a successor (an expired marker); then silence has to do.
 	if f.last < f.target && !f.quiet && f.target != 0 {
 		return nil
+	}
+	if err := f.commitHeld(); err != nil {
+		return err
 	}
 	if err := f.commit(f.replica.sweep(), max(f.last, f.target)); err != nil {
 		return err

@@ -196,7 +196,7 @@ func (r *replica) flush(changes []change) error {
 		changes = all
 	}
 	for len(changes) > 0 {
-		n := min(batchSize, len(changes))
+		n := min(flushSize, len(changes))
 		if err := r.table.write(changes[:n]); err != nil {
 			r.broken = true
 			return err

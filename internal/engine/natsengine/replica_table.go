@@ -17,6 +17,8 @@ type table struct {
 	db    *sql.DB
 	conn  *sql.Conn // the database lives as long as this connection
 	stmts map[string]*sql.Stmt
+	rows  map[string]int64 // row of each channel id
+	last  int64            // last row used
 }
 
 // maxStatements bounds the prepared statements that are kept; queries differ by their number of values.
@@ -39,15 +41,19 @@ var tableSchema = []string{
 		tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co So Mn Mc'")`,
 }
 
+// New rows are inserted by plain statements. Those that SQLite guards by a savepoint (REPLACE, UPSERT, RETURNING) make the
+// full-text index write all it has each time, which takes the replay twice as long.
 const (
-	upsertRow = `INSERT INTO channels (id, alias, service, model_type, model_id, name, descr, presence, created_at, updated_at, revision)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET alias = excluded.alias, service = excluded.service, model_type = excluded.model_type,
-		model_id = excluded.model_id, name = excluded.name, descr = excluded.descr, presence = excluded.presence,
-		created_at = excluded.created_at, updated_at = excluded.updated_at, revision = excluded.revision RETURNING row`
-	deleteRow   = `DELETE FROM channels WHERE id = ? RETURNING row`
-	insertWords = `INSERT OR REPLACE INTO words (rowid, id, alias, service, model_type, model_id, name, descr) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
-	deleteWords = `DELETE FROM words WHERE rowid = ?`
+	rowColumns = `INTO channels (row, id, alias, service, model_type, model_id, name, descr, presence, created_at, updated_at, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	wordColumns = `INTO words (rowid, id, alias, service, model_type, model_id, name, descr) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+
+	insertRow    = `INSERT ` + rowColumns
+	replaceRow   = `REPLACE ` + rowColumns
+	deleteRow    = `DELETE FROM channels WHERE row = ?`
+	insertWords  = `INSERT ` + wordColumns
+	replaceWords = `REPLACE ` + wordColumns
+	deleteWords  = `DELETE FROM words WHERE rowid = ?`
 )
 
 func openTable() (*table, error) {
@@ -87,7 +93,7 @@ func (t *table) reset() error {
 		_ = db.Close()
 		return fmt.Errorf("open the list's database: %w", err)
 	}
-	t.db, t.conn, t.stmts = db, conn, map[string]*sql.Stmt{}
+	t.db, t.conn, t.stmts, t.rows = db, conn, map[string]*sql.Stmt{}, map[string]int64{}
 	for _, statement := range tableSchema {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("make the list's tables: %w", err)
@@ -134,36 +140,35 @@ func (t *table) write(changes []change) error {
 func (t *table) writeOne(ctx context.Context, c change) error {
 	ch := c.new
 	if ch == nil {
-		row, err := t.row(ctx, deleteRow, c.old.ID)
-		if err != nil {
+		row, known := t.rows[c.old.ID]
+		if !known {
+			return nil
+		}
+		delete(t.rows, c.old.ID)
+		if err := t.exec(ctx, deleteRow, row); err != nil {
 			return err
 		}
 		return t.exec(ctx, deleteWords, row)
 	}
-	row, err := t.row(ctx, upsertRow, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc,
+	row, known := t.rows[ch.ID]
+	writeRow, writeWords := replaceRow, replaceWords
+	if !known {
+		t.last++
+		row = t.last
+		t.rows[ch.ID] = row
+		writeRow, writeWords = insertRow, insertWords
+	}
+	err := t.exec(ctx, writeRow, row, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc,
 		ch.Presence, ch.CreatedAt, ch.UpdatedAt, int64(ch.Revision)) //nolint:gosec // a stream sequence is far below 2^63
-	if err != nil {
+	if err != nil || known && c.old != nil && sameWords(c.old, ch) {
 		return err
 	}
-	if c.old != nil && sameWords(c.old, ch) {
-		return nil
-	}
-	return t.exec(ctx, insertWords, row, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc)
+	return t.exec(ctx, writeWords, row, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc)
 }
 
 func sameWords(a, b *eureka.Channel) bool {
 	return a.Alias == b.Alias && a.Service == b.Service && a.ModelType == b.ModelType && a.ModelID == b.ModelID &&
 		a.Name == b.Name && a.Desc == b.Desc
-}
-
-func (t *table) row(ctx context.Context, query string, args ...any) (int64, error) {
-	stmt, err := t.prepare(ctx, query)
-	if err != nil {
-		return 0, err
-	}
-	var row int64
-	err = stmt.QueryRowContext(ctx, args...).Scan(&row)
-	return row, err
 }
 
 func (t *table) exec(ctx context.Context, query string, args ...any) error {
