@@ -1,7 +1,6 @@
 package porttest
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"sync"
@@ -31,8 +30,8 @@ func together(h ChannelsHarness, run func(i int, c eureka.Channels)) {
 // waitGet polls until a node shows exactly this channel under a name.
 func waitGet(t *testing.T, c eureka.Channels, name string, want eureka.Channel) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%q is %+v", name, want), func(ctx context.Context) bool {
-		got, err := c.Get(ctx, name)
+	eventually(t, fmt.Sprintf("%q is %+v", name, want), func() bool {
+		got, err := c.Get(t.Context(), name)
 		return err == nil && got == want
 	})
 }
@@ -40,8 +39,8 @@ func waitGet(t *testing.T, c eureka.Channels, name string, want eureka.Channel) 
 // waitNoChannel polls until a node does not know a name any more.
 func waitNoChannel(t *testing.T, c eureka.Channels, name string) {
 	t.Helper()
-	eventually(t, "there is no "+name, func(ctx context.Context) bool {
-		_, err := c.Get(ctx, name)
+	eventually(t, "there is no "+name, func() bool {
+		_, err := c.Get(t.Context(), name)
 		return eureka.CodeOf(err) == eureka.CodeNotFound
 	})
 }
@@ -71,7 +70,7 @@ func channelsConcurrentCreates(t *testing.T, h ChannelsHarness) {
 		}
 	}
 	for i, node := range h.Nodes {
-		eventually(t, fmt.Sprintf("node %d lists all channels", i), func(context.Context) bool {
+		eventually(t, fmt.Sprintf("node %d lists all channels", i), func() bool {
 			return len(pages(t, node, eureka.ChannelQuery{Paging: eureka.Paging{Limit: 100}})) == writers*each
 		})
 	}
@@ -81,8 +80,8 @@ func channelsConcurrentCreates(t *testing.T, h ChannelsHarness) {
 func channelsConcurrentUpdates(t *testing.T, h ChannelsHarness) {
 	create(t, h.first(), eureka.Channel{ID: "counter", Name: "0"})
 	for _, node := range h.Nodes {
-		eventually(t, "the channel is there", func(ctx context.Context) bool {
-			_, err := node.Get(ctx, "counter")
+		eventually(t, "the channel is there", func() bool {
+			_, err := node.Get(t.Context(), "counter")
 			return err == nil
 		})
 	}
@@ -111,8 +110,8 @@ func channelsConcurrentUpdates(t *testing.T, h ChannelsHarness) {
 	}
 	want := strconv.FormatInt(done.Load(), 10)
 	for _, node := range h.Nodes {
-		eventually(t, "the counter is "+want, func(ctx context.Context) bool {
-			ch, err := node.Get(ctx, "counter")
+		eventually(t, "the counter is "+want, func() bool {
+			ch, err := node.Get(t.Context(), "counter")
 			return err == nil && ch.Name == want
 		})
 	}
@@ -228,7 +227,7 @@ func channelsOtherNodesSee(t *testing.T, h ChannelsHarness) {
 		for _, node := range h.Nodes {
 			waitGet(t, node, id, ch)
 			waitGet(t, node, "alias-"+id, ch)
-			eventually(t, "the list has it", func(context.Context) bool {
+			eventually(t, "the list has it", func() bool {
 				page := list(t, node, eureka.ChannelQuery{Where: []eureka.Condition{{Field: "alias", Values: []string{ch.Alias}}}})
 				return len(page.Items) == 1 && page.Items[0] == ch
 			})
@@ -243,7 +242,7 @@ func channelsOtherNodesSee(t *testing.T, h ChannelsHarness) {
 		for _, node := range h.Nodes {
 			waitNoChannel(t, node, id)
 			waitNoChannel(t, node, ch.Alias)
-			eventually(t, "the list is empty", func(context.Context) bool { return len(list(t, node, eureka.ChannelQuery{}).Items) == 0 })
+			eventually(t, "the list is empty", func() bool { return len(list(t, node, eureka.ChannelQuery{}).Items) == 0 })
 		}
 	}
 }

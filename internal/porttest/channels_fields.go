@@ -25,7 +25,7 @@ func channelsFieldLimits(t *testing.T, h ChannelsHarness) {
 	largest := eureka.Channel{ModelType: "m"}
 	for i, tt := range tests {
 		t.Run(tt.field, func(t *testing.T) {
-			full := strings.Repeat(string(rune('a'+i)), tt.maximum)
+			full := strings.Repeat("abcdefg"[i:i+1], tt.maximum)
 			tt.set(&largest, full)
 			ch := eureka.Channel{ModelType: "m"}
 			tt.set(&ch, full)

@@ -239,7 +239,9 @@ func channelsFilters(t *testing.T, h ChannelsHarness) {
 	create(t, c, eureka.Channel{ID: "b", Alias: "y", Service: "orders", ModelType: "order", Name: "Two", CreatedAt: 2, UpdatedAt: 6})
 	create(t, c, eureka.Channel{ID: "c", Service: "users", Name: "one", Presence: true, CreatedAt: 3})
 	create(t, c, eureka.Channel{ID: "d", Desc: "%", CreatedAt: 4, UpdatedAt: 5})
-	is := func(field string, values ...string) eureka.Condition { return eureka.Condition{Field: field, Values: values} }
+	is := func(field string, values ...string) eureka.Condition {
+		return eureka.Condition{Field: field, Values: values}
+	}
 	missing := func(field string) eureka.Condition { return eureka.Condition{Field: field, Match: eureka.Missing} }
 	exists := func(field string) eureka.Condition { return eureka.Condition{Field: field, Match: eureka.Exists} }
 	tests := []struct {

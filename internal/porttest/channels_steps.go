@@ -1,7 +1,6 @@
 package porttest
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
@@ -136,15 +135,12 @@ func pages(t *testing.T, c eureka.Channels, q eureka.ChannelQuery) []eureka.Chan
 }
 
 // eventually polls until ok or patience is over.
-func eventually(t *testing.T, what string, ok func(ctx context.Context) bool) {
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for !ok(ctx) {
-		select {
-		case <-ctx.Done():
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
-		case <-time.After(2 * time.Millisecond):
 		}
+		<-time.After(2 * time.Millisecond)
 	}
 }

@@ -25,10 +25,10 @@ type storeOptions struct {
 	Namespace string // prefix of the bucket's and the stream's name: A-Z a-z 0-9 _ -
 	Replicas  int    // copies that JetStream keeps, 0 means 1
 	Log       *slog.Logger
-	// OnChange is told of every create (old is nil), update and delete (new is nil), on whichever node it was made, in the order of their
+	// OnChange is told of every create (before is nil), update and delete (after is nil), on whichever node it was made, in the order of their
 	// revisions and from one goroutine. The initial replay is not told. It must neither change the channels nor call
 	// Create, Update or Delete, which wait for the goroutine that runs it.
-	OnChange func(old, new *eureka.Channel)
+	OnChange func(before, after *eureka.Channel)
 
 	tick time.Duration // for tests: how often the watch looks after itself, 0 means watchTick
 }
@@ -38,13 +38,14 @@ type storeOptions struct {
 type channelStore struct {
 	nc       *nats.Conn
 	log      *slog.Logger
-	onChange func(old, new *eureka.Channel)
+	onChange func(before, after *eureka.Channel)
 	bucket   *bucket
 	numbers  *sequence
 	replica  *replica
 	progress *progress
 	loaded   atomic.Bool      // the first replay is complete: reads may say "not found"
 	tick     time.Duration    // how often the watch looks after itself
+	liveWait time.Duration    // how long a write waits for the connection and the replica to come back
 	now      func() time.Time // tells the age of a claim
 	cancel   context.CancelFunc
 	done     chan struct{}
@@ -62,14 +63,14 @@ func newChannelStore(ctx context.Context, o storeOptions) (*channelStore, error)
 	if err != nil {
 		return nil, err
 	}
-	r, err := newReplica()
+	r, err := newReplica(ctx)
 	if err != nil {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &channelStore{
 		nc: o.JS.Conn(), log: o.Log, onChange: o.OnChange, bucket: b, numbers: newSequence(o), replica: r,
-		progress: newProgress(), tick: o.tick, now: time.Now, cancel: cancel, done: make(chan struct{}),
+		progress: newProgress(), tick: o.tick, liveWait: liveTimeout, now: time.Now, cancel: cancel, done: make(chan struct{}),
 	}
 	if s.tick <= 0 {
 		s.tick = watchTick
@@ -203,8 +204,13 @@ func (s *channelStore) begin(ctx context.Context) (context.Context, context.Canc
 	if err := ctx.Err(); err != nil {
 		return nil, nil, channelError(err)
 	}
+	select {
+	case <-s.done:
+		return nil, nil, eureka.Errorf(eureka.CodeUnavailable, "the channel store is closed")
+	default:
+	}
 	if !s.live(s.progress.now()) {
-		wait, stop := context.WithTimeout(ctx, liveTimeout)
+		wait, stop := context.WithTimeout(ctx, s.liveWait)
 		err := s.progress.wait(wait, s.live)
 		stop()
 		if err != nil {

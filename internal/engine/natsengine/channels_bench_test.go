@@ -32,7 +32,7 @@ func (e entry) Operation() jetstream.KeyValueOp { return e.op }
 
 func benchReplica(b *testing.B) *replica {
 	b.Helper()
-	r, err := newReplica()
+	r, err := newReplica(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func benchReplica(b *testing.B) *replica {
 	start := time.Now()
 	changes := r.apply(entries, slog.New(slog.DiscardHandler))
 	applied := time.Since(start)
-	if err := r.flush(changes); err != nil {
+	if err := r.flush(b.Context(), changes); err != nil {
 		b.Fatal(err)
 	}
 	b.Logf("%d channels: map %v, lists %v", benchChannels, applied, time.Since(start)-applied)
@@ -118,5 +118,31 @@ func BenchmarkChannelList(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkChannelReplay opens a store on a bucket that has 100,000 channels.
+func BenchmarkChannelReplay(b *testing.B) {
+	s := startServer(b, b.TempDir())
+	js := dialJetStream(b, s)
+	o := storeOptions{JS: js, Namespace: namespace(b)}
+	bucket, err := openBucket(b.Context(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range benchChannels {
+		id := strconv.Itoa(eureka.FirstChannelNumber + i)
+		if _, err := js.PublishAsync(bucket.subject(id), fmt.Appendf(nil,
+			`{"channel":{"id":%q,"service":"service-%d","modelType":"model-%d","name":"channel number %d"}}`, id, i%100, i%1000, i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	for b.Loop() {
+		store := openStore(b, o)
+		if page, err := store.List(b.Context(), eureka.ChannelQuery{}); err != nil || page.Total != benchChannels {
+			b.Fatalf("%d channels, %v", page.Total, err)
+		}
+		store.close()
 	}
 }

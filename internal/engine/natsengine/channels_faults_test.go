@@ -116,6 +116,7 @@ func TestServerRestart(t *testing.T) {
 	log.clear()
 
 	at := port(s)
+	one.liveWait = 100 * time.Millisecond
 	stopServer(s)
 	eventually(t, "the store is not ready", func() bool { return eureka.CodeOf(one.ready()) == eureka.CodeUnavailable })
 	started := time.Now()

@@ -115,7 +115,7 @@ func awaitConnection(ctx context.Context, nc *nats.Conn, status <-chan nats.Stat
 func endWatch(w jetstream.KeyWatcher) {
 	go func() { _ = w.Stop() }()
 	go func() {
-		for range w.Updates() { //nolint:revive // the values are not wanted any more
+		for range w.Updates() {
 		}
 	}()
 }
@@ -138,7 +138,7 @@ func (f *session) loop(ctx context.Context, updates <-chan jetstream.KeyValueEnt
 			}
 			f.received, f.quiet = true, false
 			batch = f.collect(batch[:0], entry, updates)
-			if err := f.apply(batch); err != nil {
+			if err := f.apply(ctx, batch); err != nil {
 				return err
 			}
 		case <-status:
@@ -153,7 +153,7 @@ func (f *session) loop(ctx context.Context, updates <-chan jetstream.KeyValueEnt
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := f.finishSync(); err != nil {
+		if err := f.finishSync(ctx); err != nil {
 			return err
 		}
 	}
@@ -183,26 +183,26 @@ func (f *session) collect(batch []jetstream.KeyValueEntry, entry jetstream.KeyVa
 	}
 }
 
-func (f *session) apply(batch []jetstream.KeyValueEntry) error {
+func (f *session) apply(ctx context.Context, batch []jetstream.KeyValueEntry) error {
 	changes := f.replica.apply(batch, f.log)
 	if f.loaded.Load() {
-		return f.commit(changes, f.last)
+		return f.commit(ctx, changes, f.last)
 	}
 	if f.held = append(f.held, changes...); len(f.held) < flushSize {
 		return nil
 	}
-	return f.commitHeld()
+	return f.commitHeld(ctx)
 }
 
-func (f *session) commitHeld() error {
+func (f *session) commitHeld(ctx context.Context) error {
 	changes := f.held
 	f.held = nil
-	return f.commit(changes, 0)
+	return f.commit(ctx, changes, 0)
 }
 
 // commit makes changes visible to lists, then to waiters, and tells about them.
-func (f *session) commit(changes []change, revision uint64) error {
-	err := f.replica.flush(changes)
+func (f *session) commit(ctx context.Context, changes []change, revision uint64) error {
+	err := f.replica.flush(ctx, changes)
 	if err != nil {
 		f.log.Error("the list's database failed; it is built again", slog.Any("error", err))
 	} else {
@@ -218,7 +218,7 @@ func (f *session) commit(changes []change, revision uint64) error {
 
 // finishSync ends the replay when everything that the bucket had has been delivered: then channels that it does not have
 // any more leave the replica. The watch's own mark is not enough, because changes during the replay move keys to its end.
-func (f *session) finishSync() error {
+func (f *session) finishSync(ctx context.Context) error {
 	if f.synced || !f.initial || f.pending > 0 && !f.quiet {
 		return nil
 	}
@@ -226,10 +226,10 @@ func (f *session) finishSync() error {
 	if f.last < f.target && !f.quiet && f.target != 0 {
 		return nil
 	}
-	if err := f.commitHeld(); err != nil {
+	if err := f.commitHeld(ctx); err != nil {
 		return err
 	}
-	if err := f.commit(f.replica.sweep(), max(f.last, f.target)); err != nil {
+	if err := f.commit(ctx, f.replica.sweep(), max(f.last, f.target)); err != nil {
 		return err
 	}
 	f.synced = true

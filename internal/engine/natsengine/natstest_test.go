@@ -88,7 +88,7 @@ func stopServer(s *server.Server) {
 func dial(t testing.TB, s *server.Server) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
-		nats.ReconnectJitter(0, 0), nats.CustomInboxPrefix("_INBOX"))
+		nats.ReconnectJitter(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func namespace(t testing.TB) string {
 	t.Helper()
 	name := strings.Map(func(r rune) rune {
-		if r < 128 && plainByte(byte(r)) {
+		if strings.ContainsRune(tokenLetters, r) && r != '=' {
 			return r
 		}
 		return '-'

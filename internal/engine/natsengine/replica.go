@@ -1,6 +1,7 @@
 package natsengine
 
 import (
+	"context"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -39,8 +40,8 @@ type key struct {
 // change is one difference that callers can see. The channels must not be written to.
 type change struct{ old, new *eureka.Channel }
 
-func newReplica() (*replica, error) {
-	t, err := openTable()
+func newReplica(ctx context.Context) (*replica, error) {
+	t, err := openTable(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -183,13 +184,13 @@ func (r *replica) derive(changes []change, id string) []change {
 }
 
 // flush brings changes into the table. After an error the next flush builds the table again.
-func (r *replica) flush(changes []change) error {
+func (r *replica) flush(ctx context.Context, changes []change) error {
 	if r.broken {
 		all := make([]change, 0, len(r.views))
 		for _, ch := range r.views {
 			all = append(all, change{new: ch})
 		}
-		if err := r.table.reset(); err != nil {
+		if err := r.table.reset(ctx); err != nil {
 			return err
 		}
 		r.broken = false
@@ -197,7 +198,7 @@ func (r *replica) flush(changes []change) error {
 	}
 	for len(changes) > 0 {
 		n := min(flushSize, len(changes))
-		if err := r.table.write(changes[:n]); err != nil {
+		if err := r.table.write(ctx, changes[:n]); err != nil {
 			r.broken = true
 			return err
 		}

@@ -56,9 +56,9 @@ const (
 	deleteWords  = `DELETE FROM words WHERE rowid = ?`
 )
 
-func openTable() (*table, error) {
+func openTable(ctx context.Context) (*table, error) {
 	t := &table{turn: make(chan struct{}, 1)}
-	if err := t.reset(); err != nil {
+	if err := t.reset(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -77,11 +77,9 @@ func (t *table) take(ctx context.Context) error {
 func (t *table) release() { <-t.turn }
 
 // reset replaces the database by an empty one.
-func (t *table) reset() error {
-	ctx := context.Background()
-	if err := t.take(ctx); err != nil {
-		return err
-	}
+func (t *table) reset(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	t.turn <- struct{}{}
 	defer t.release()
 	t.drop()
 	db, err := sql.Open("sqlite", ":memory:")
@@ -103,10 +101,9 @@ func (t *table) reset() error {
 }
 
 func (t *table) close() {
-	if t.take(context.Background()) == nil {
-		defer t.release()
-		t.drop()
-	}
+	t.turn <- struct{}{}
+	defer t.release()
+	t.drop()
 }
 
 func (t *table) drop() {
@@ -118,11 +115,9 @@ func (t *table) drop() {
 }
 
 // write brings changes into the database in one transaction. What it does cannot be cancelled half way.
-func (t *table) write(changes []change) error {
-	ctx := context.Background()
-	if err := t.take(ctx); err != nil {
-		return err
-	}
+func (t *table) write(ctx context.Context, changes []change) error {
+	ctx = context.WithoutCancel(ctx)
+	t.turn <- struct{}{}
 	defer t.release()
 	if _, err := t.conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return err

@@ -1,16 +1,17 @@
 package natsengine
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
@@ -52,105 +53,129 @@ func expected(keys map[string]entry) map[string]eureka.Channel {
 	return all
 }
 
-// TestReplicaShowsWhatTheKeysSay applies random changes, sane or not, in random batches, with replays of the same and of another bucket in
+// bucketModel is a bucket with a replica that follows it.
+type bucketModel struct {
+	keys     map[string]entry
+	revision uint64
+	created  time.Time
+	replica  *replica
+	told     map[string]eureka.Channel // what the told changes add up to
+}
+
+var modelNames = rapid.SampledFrom([]string{"a", "b", "c", "d"})
+
+// write changes a random key, sanely or not, and returns the change.
+func (m *bucketModel) write(t *rapid.T) entry {
+	m.revision++
+	e := entry{name: modelNames.Draw(t, "name"), revision: m.revision}
+	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	case 0:
+		e.op = jetstream.KeyValuePurge
+		delete(m.keys, e.name)
+		return e
+	case 1:
+		e.value, _ = json.Marshal(record{AliasOf: modelNames.Draw(t, "target")})
+	default:
+		ch := eureka.Channel{ID: e.name, Name: strconv.FormatUint(m.revision, 10)}
+		if alias := modelNames.Draw(t, "alias"); alias != e.name {
+			ch.Alias = alias
+		}
+		e.value, _ = json.Marshal(record{Channel: &ch})
+	}
+	m.keys[e.name] = e
+	return e
+}
+
+// replace makes the bucket another one with the same content, in which the same revisions mean something else.
+func (m *bucketModel) replace() {
+	m.created = m.created.Add(time.Second)
+	m.revision = 0
+	for _, name := range slices.Sorted(maps.Keys(m.keys)) {
+		m.revision++
+		m.keys[name] = entry{name: name, value: m.keys[name].value, revision: m.revision}
+	}
+}
+
+// content returns the living keys in the order of their revisions, as a replay has them.
+func (m *bucketModel) content() []jetstream.KeyValueEntry {
+	var all []jetstream.KeyValueEntry
+	for _, e := range m.keys {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b jetstream.KeyValueEntry) int { return cmp.Compare(a.Revision(), b.Revision()) })
+	return all
+}
+
+// take checks that changes go on from the ones told before, and puts them into the lists.
+func (m *bucketModel) take(t *rapid.T, changes []change) {
+	for _, c := range changes {
+		if c.old != nil && m.told[c.old.ID] != *c.old || c.old == nil && m.told[c.new.ID] != (eureka.Channel{}) {
+			t.Fatalf("change %+v > %+v, but the ones told before add up to %+v", c.old, c.new, m.told)
+		}
+		if c.new != nil {
+			m.told[c.new.ID] = *c.new
+		} else {
+			delete(m.told, c.old.ID)
+		}
+	}
+	if err := m.replica.flush(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *bucketModel) check(t *rapid.T) {
+	want := expected(m.keys)
+	if diff := gocmp.Diff(want, shown(m.replica)); diff != "" {
+		t.Fatalf("single reads (-want +got):\n%s", diff)
+	}
+	maps.DeleteFunc(want, func(name string, ch eureka.Channel) bool { return name != ch.ID })
+	if diff := gocmp.Diff(want, m.told); diff != "" {
+		t.Fatalf("told changes (-want +got):\n%s", diff)
+	}
+	page, err := m.replica.list(t.Context(), eureka.ChannelQuery{Paging: eureka.Paging{Limit: 100}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]eureka.Channel{}
+	for _, ch := range page.Items {
+		rows[ch.ID] = ch
+	}
+	if diff := gocmp.Diff(want, rows); diff != "" {
+		t.Fatalf("list (-want +got):\n%s", diff)
+	}
+}
+
+// TestReplicaShowsWhatTheKeysSay applies random changes in random batches, with replays of the same and of another bucket in
 // between, and compares the map, the list and the told changes with what the keys say.
 func TestReplicaShowsWhatTheKeysSay(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
 	rapid.Check(t, func(t *rapid.T) {
-		r, err := newReplica()
+		r, err := newReplica(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.close()
-		var (
-			keys     = map[string]entry{}
-			told     = map[string]eureka.Channel{}
-			revision uint64
-			created  = time.Unix(1, 0)
-			names    = rapid.SampledFrom([]string{"a", "b", "c", "d"})
-			log      = slog.New(slog.DiscardHandler)
-		)
-		take := func(changes []change) {
-			for _, c := range changes {
-				if c.old != nil && told[c.old.ID] != *c.old || c.old == nil && told[c.new.ID] != (eureka.Channel{}) {
-					t.Fatalf("change %+v > %+v, but the last one told was %+v", c.old, c.new, told)
-				}
-				if c.new != nil {
-					told[c.new.ID] = *c.new
-				} else {
-					delete(told, c.old.ID)
-				}
-			}
-			if err := r.flush(changes); err != nil {
-				t.Fatal(err)
-			}
-		}
-		write := func() entry {
-			revision++
-			e := entry{name: names.Draw(t, "name"), revision: revision}
-			switch rapid.IntRange(0, 3).Draw(t, "kind") {
-			case 0:
-				e.op = jetstream.KeyValuePurge
-				delete(keys, e.name)
-				return e
-			case 1:
-				e.value, _ = json.Marshal(record{AliasOf: names.Draw(t, "target")})
-			default:
-				ch := eureka.Channel{ID: e.name, Name: fmt.Sprint(revision)}
-				if alias := names.Draw(t, "alias"); alias != e.name {
-					ch.Alias = alias
-				}
-				e.value, _ = json.Marshal(record{Channel: &ch})
-			}
-			keys[e.name] = e
-			return e
-		}
-		r.begin(created)
+		m := &bucketModel{keys: map[string]entry{}, told: map[string]eureka.Channel{}, created: time.Unix(1, 0), replica: r}
+		r.begin(m.created)
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			var batch []jetstream.KeyValueEntry
-			seen := rapid.IntRange(0, 3).Draw(t, "step") // 0 and 1: a replay, of another or of the same bucket
 			for range rapid.IntRange(0, 6).Draw(t, "writes") {
-				batch = append(batch, write())
+				batch = append(batch, m.write(t))
 			}
-			if seen == 0 { // counting again may give the same revision to something else
-				created = created.Add(time.Second)
-				revision = 0
-				renumbered := map[string]entry{}
-				for _, name := range slices.Sorted(maps.Keys(keys)) {
-					revision++
-					renumbered[name] = entry{name: name, value: keys[name].value, revision: revision}
-				}
-				keys = renumbered
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			case 0: // the changes above were missed, and the bucket was replaced
+				m.replace()
+				r.begin(m.created)
+				m.take(t, r.apply(m.content(), log))
+				m.take(t, r.sweep())
+			case 1: // they were missed
+				r.begin(m.created)
+				m.take(t, r.apply(m.content(), log))
+				m.take(t, r.sweep())
+			default:
+				m.take(t, r.apply(batch, log))
 			}
-			if seen < 2 {
-				r.begin(created)
-				batch = nil
-				for _, e := range slices.SortedFunc(maps.Values(keys), func(a, b entry) int { return int(a.revision) - int(b.revision) }) {
-					batch = append(batch, e)
-				}
-			}
-			take(r.apply(batch, log))
-			if seen < 2 {
-				take(r.sweep())
-			}
-			want := expected(keys)
-			if diff := cmp.Diff(want, shown(r)); diff != "" {
-				t.Fatalf("single reads (-want +got):\n%s", diff)
-			}
-			maps.DeleteFunc(want, func(name string, ch eureka.Channel) bool { return name != ch.ID })
-			if diff := cmp.Diff(want, told); diff != "" {
-				t.Fatalf("told changes (-want +got):\n%s", diff)
-			}
-			page, err := r.list(t.Context(), eureka.ChannelQuery{Paging: eureka.Paging{Limit: 100}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			rows := map[string]eureka.Channel{}
-			for _, ch := range page.Items {
-				rows[ch.ID] = ch
-			}
-			if diff := cmp.Diff(want, rows); diff != "" {
-				t.Fatalf("list (-want +got):\n%s", diff)
-			}
+			m.check(t)
 		}
 	})
 }
@@ -160,16 +185,16 @@ func TestBrokenTableIsBuiltAgain(t *testing.T) {
 	r := newTestReplica(t)
 	a, b := &eureka.Channel{ID: "a", Name: "one"}, &eureka.Channel{ID: "b", Name: "two"}
 	r.views["a"], r.views["b"] = a, b
-	if err := r.flush([]change{{new: a}}); err != nil {
+	if err := r.flush(t.Context(), []change{{new: a}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.table.conn.ExecContext(t.Context(), "DROP TABLE words"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.flush([]change{{new: b}}); err == nil {
+	if err := r.flush(t.Context(), []change{{new: b}}); err == nil {
 		t.Fatal("a write to a missing table succeeded")
 	}
-	if err := r.flush(nil); err != nil {
+	if err := r.flush(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{"one": "a", "two": "b"} {
@@ -182,7 +207,7 @@ func TestBrokenTableIsBuiltAgain(t *testing.T) {
 
 func newTestReplica(t testing.TB) *replica {
 	t.Helper()
-	r, err := newReplica()
+	r, err := newReplica(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +257,7 @@ func FuzzWords(f *testing.F) {
 		f.Add(s)
 	}
 	r := newTestReplica(f)
-	if err := r.flush([]change{{new: &eureka.Channel{ID: "a", Name: "some words", Desc: "한글 é 🚀"}}}); err != nil {
+	if err := r.flush(f.Context(), []change{{new: &eureka.Channel{ID: "a", Name: "some words", Desc: "한글 é 🚀"}}}); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -266,7 +291,7 @@ func FuzzStoredText(f *testing.F) {
 		if ch.Validate() != nil || q.Validate() != nil {
 			return
 		}
-		if err := r.flush([]change{{old: r.views["a"], new: ch}}); err != nil {
+		if err := r.flush(t.Context(), []change{{old: r.views["a"], new: ch}}); err != nil {
 			t.Fatal(err)
 		}
 		r.views["a"] = ch

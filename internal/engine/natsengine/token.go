@@ -45,10 +45,10 @@ func unescapeToken(s string) (string, error) {
 			b = append(b, c)
 		case c == '=' && i+2 < len(s):
 			high, low := hexDigit(s[i+1]), hexDigit(s[i+2])
-			if high < 0 || low < 0 || plainByte(byte(high<<4|low)) {
+			if high == notHex || low == notHex || plainByte(high<<4|low) {
 				return "", badToken()
 			}
-			b = append(b, byte(high<<4|low))
+			b = append(b, high<<4|low)
 			i += 2
 		default:
 			return "", badToken()
@@ -68,14 +68,16 @@ func plainByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
-// hexDigit returns the value of an upper-case hex digit, -1 for anything else.
-func hexDigit(c byte) int {
+const notHex = 255
+
+// hexDigit returns the value of an upper-case hex digit, notHex for anything else.
+func hexDigit(c byte) byte {
 	switch {
 	case c >= '0' && c <= '9':
-		return int(c - '0')
+		return c - '0'
 	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
+		return c - 'A' + 10
 	default:
-		return -1
+		return notHex
 	}
 }
