@@ -1,0 +1,221 @@
+// Package client talks to a Eureka Sockets service: its HTTP API, and its sockets.
+//
+// It is what the command line is made of. Errors of the service arrive as *eureka.Error with the code the service gave. It never
+// retries an HTTP call by itself, and never buffers more than the limits it names.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"eureka"
+)
+
+// DefaultURL is where a service runs that was started without settings.
+const DefaultURL = "http://localhost:8832"
+
+// Limits of a call.
+const (
+	callTimeout = 30 * time.Second
+	maxAnswer   = 16 << 20 // bytes
+)
+
+// Client calls one service. It is safe for concurrent use.
+type Client struct {
+	base *url.URL
+	http *http.Client
+}
+
+// Channel is a channel as the service shows it.
+type Channel struct {
+	eureka.Channel
+	Subscribed *int `json:"subscribed,omitempty"` // live subscribers; nil when the service could not count them
+}
+
+// Socket is a socket as the service shows it. Times are epoch milliseconds.
+type Socket struct {
+	ID          string   `json:"id"`
+	User        string   `json:"user,omitempty"`
+	Node        string   `json:"node"`
+	Remote      string   `json:"remote,omitempty"`
+	Origin      string   `json:"origin,omitempty"`
+	Agent       string   `json:"agent,omitempty"`
+	ConnectedAt int64    `json:"connectedAt"`
+	ReconnectBy int64    `json:"reconnectBy,omitempty"`
+	Channels    []string `json:"channels"`
+}
+
+// List is one page of a list.
+type List[T any] struct {
+	Total int    `json:"total"`
+	Page  int    `json:"page"`
+	Limit int    `json:"limit"`
+	List  []T    `json:"list"`
+	Next  string `json:"next,omitempty"`
+}
+
+// Message is what to publish.
+type Message struct {
+	Data  json.RawMessage `json:"data"`            // one JSON value
+	Event string          `json:"event,omitempty"` // "" means message
+}
+
+// Published says what became of a message.
+type Published struct {
+	Channel   string `json:"channel"`
+	Delivered int    `json:"delivered"` // sockets it was handed to
+}
+
+// New returns a client of the service at base, such as http://localhost:8832. CodeInvalid when that is no HTTP URL.
+func New(base string) (*Client, error) {
+	u, err := url.Parse(strings.TrimRight(base, "/"))
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, eureka.FieldError("url", "%q is no address of a service; write it as %s", base, DefaultURL)
+	}
+	return &Client{base: u, http: &http.Client{Timeout: callTimeout}}, nil
+}
+
+// Publish delivers a message to a channel's subscribers.
+func (c *Client) Publish(ctx context.Context, channel string, m Message) (Published, error) {
+	var out Published
+	return out, c.call(ctx, http.MethodPost, c.path("channels", channel, "broadcast"), nil, m, &out)
+}
+
+// CreateChannel creates a channel from the given fields; an id of "" takes the next number.
+func (c *Client) CreateChannel(ctx context.Context, id string, fields map[string]any) (Channel, error) {
+	if id == "" {
+		id = eureka.NewID
+	}
+	var out Channel
+	return out, c.call(ctx, http.MethodPost, c.path("channels", id), nil, fields, &out)
+}
+
+// Channels lists channels; the query's parameters are those of GET /channels.
+func (c *Client) Channels(ctx context.Context, query url.Values) (List[Channel], error) {
+	var out List[Channel]
+	return out, c.call(ctx, http.MethodGet, c.path("channels"), query, nil, &out)
+}
+
+// Channel reads a channel by id or alias.
+func (c *Client) Channel(ctx context.Context, id string) (Channel, error) {
+	var out Channel
+	return out, c.call(ctx, http.MethodGet, c.path("channels", id), nil, nil, &out)
+}
+
+// UpdateChannel changes the given fields; a nil value clears one.
+func (c *Client) UpdateChannel(ctx context.Context, id string, fields map[string]any) (Channel, error) {
+	var out Channel
+	return out, c.call(ctx, http.MethodPut, c.path("channels", id), nil, fields, &out)
+}
+
+// DeleteChannel deletes a channel by id or alias.
+func (c *Client) DeleteChannel(ctx context.Context, id string) (Channel, error) {
+	var out Channel
+	return out, c.call(ctx, http.MethodDelete, c.path("channels", id), nil, nil, &out)
+}
+
+// Sockets lists live sockets; the query's parameters are those of GET /sockets.
+func (c *Client) Sockets(ctx context.Context, query url.Values) (List[Socket], error) {
+	var out List[Socket]
+	return out, c.call(ctx, http.MethodGet, c.path("sockets"), query, nil, &out)
+}
+
+// Socket reads a live socket.
+func (c *Client) Socket(ctx context.Context, id string) (Socket, error) {
+	var out Socket
+	return out, c.call(ctx, http.MethodGet, c.path("sockets", id), nil, nil, &out)
+}
+
+// Send sends a message to one socket.
+func (c *Client) Send(ctx context.Context, id string, m Message) error {
+	return c.call(ctx, http.MethodPost, c.path("sockets", id, "send"), nil, m, nil)
+}
+
+// Disconnect ends a socket and returns it as it was.
+func (c *Client) Disconnect(ctx context.Context, id string) (Socket, error) {
+	var out Socket
+	return out, c.call(ctx, http.MethodDelete, c.path("sockets", id), nil, nil, &out)
+}
+
+func (c *Client) path(parts ...string) *url.URL { return c.base.JoinPath(escaped(parts)...) }
+
+// escaped keeps what a person typed as an id from being read as a path.
+func escaped(parts []string) []string {
+	out := make([]string, len(parts))
+	for i, part := range parts {
+		out[i] = url.PathEscape(part)
+		if part == "." || part == ".." {
+			out[i] = strings.ReplaceAll(part, ".", "%2E")
+		}
+	}
+	return out
+}
+
+func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.Values, in, out any) error {
+	var body io.Reader = http.NoBody
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return eureka.WrapError(eureka.CodeInvalid, err, "the request is not valid JSON")
+		}
+		body = bytes.NewReader(text)
+	}
+	u.RawQuery = query.Encode()
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return eureka.WrapError(eureka.CodeInvalid, err, "the request cannot be made")
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return c.unreachable(err)
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		return refused(response.StatusCode, text)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return eureka.WrapError(eureka.CodeInternal, err, "%s does not answer like a Eureka Sockets service", c.base)
+	}
+	return nil
+}
+
+// unreachable words a failed connection.
+func (c *Client) unreachable(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return eureka.WrapError(eureka.CodeUnavailable, err, "no service answers at %s; start one with `eureka serve`, or name another with --url", c.base)
+}
+
+// refused reads the service's error.
+func refused(status int, text []byte) error {
+	var d struct {
+		Code   eureka.Code `json:"code"`
+		Detail string      `json:"detail"`
+		Field  string      `json:"field"`
+	}
+	if json.Unmarshal(text, &d) == nil && d.Code != "" {
+		return &eureka.Error{Code: d.Code, Message: d.Detail, Field: d.Field}
+	}
+	code := eureka.CodeInternal
+	if status < http.StatusInternalServerError {
+		code = eureka.CodeInvalid
+	}
+	return eureka.Errorf(code, "the service answered with status %s", strconv.Itoa(status))
+}

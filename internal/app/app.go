@@ -1,0 +1,198 @@
+// Package app wires the self-hosted service by hand: the NATS engine, the core, the gateway and the HTTP API behind one listener.
+//
+// It knows which part needs which and in what order they start and stop, and nothing else: it has no use case, parses
+// no flag, handles no signal and never ends the process.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"eureka"
+	"eureka/internal/auth"
+	"eureka/internal/config"
+	"eureka/internal/core"
+	"eureka/internal/engine/natsengine"
+	"eureka/internal/gateway"
+)
+
+// Limits of the listener that are no settings: they only keep a hostile peer from holding a connection for nothing.
+const (
+	readTimeout     = 30 * time.Second // a whole request with its body
+	writeTimeout    = 60 * time.Second // a whole answer; sockets have left net/http by then
+	keepAlive       = 2 * time.Minute  // an idle HTTP connection
+	maxHeaderBytes  = 64 << 10
+	engineCloseTime = 5 * time.Second // for the engine after the sockets are gone
+)
+
+// Options configure an App.
+type Options struct {
+	Settings config.Settings
+	Version  string
+	Log      *slog.Logger
+}
+
+// App is one node of the self-hosted service. Start it once, stop it once.
+type App struct {
+	options  Options
+	node     string
+	started  time.Time
+	listener net.Listener
+	engine   *natsengine.Engine
+	gateway  *gateway.Gateway
+	server   *http.Server
+	draining atomic.Bool
+	failed   chan error
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// New checks the options and returns an App that holds nothing yet.
+func New(o Options) (*App, error) {
+	if o.Log == nil {
+		return nil, errors.New("app: no logger")
+	}
+	if err := o.Settings.Validate(); err != nil {
+		return nil, err
+	}
+	node := o.Settings.Node
+	if node == "" {
+		node = natsengine.NewNodeID()
+	}
+	return &App{options: o, node: node, failed: make(chan error, 1)}, nil
+}
+
+// Start opens the listener, the engine and the handlers, and returns when connections are accepted. When it fails
+// nothing stays open. The errors are eureka errors: CodeConflict for an address or data directory in use, CodeInvalid or
+// CodeForbidden for one that cannot be used, CodeUnavailable for a NATS that does not answer.
+func (a *App) Start(ctx context.Context) error {
+	a.started = time.Now()
+	// The address comes first: it is the cheapest thing to find taken, and the clearest to report.
+	listener, err := listen(ctx, a.options.Settings.Listen)
+	if err != nil {
+		return err
+	}
+	a.listener = listener
+	if err := a.open(ctx); err != nil {
+		_ = listener.Close()
+		if a.engine != nil {
+			// The engine must let go of the data directory even when ctx is what failed.
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
+			defer cancel()
+			err = errors.Join(err, a.engine.Close(closing))
+		}
+		return err
+	}
+	go a.serve()
+	return nil
+}
+
+func (a *App) open(ctx context.Context) error {
+	s := a.options.Settings
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	origins, err := auth.NewOrigins(s.AllowedOrigins)
+	if err != nil {
+		return err
+	}
+	hub := gateway.NewHub(gateway.HubOptions{Metrics: registry})
+	a.engine, err = natsengine.Open(ctx, natsengine.Options{
+		URL: s.NATS, DataDir: s.DataDir, Node: a.node, Namespace: s.Namespace, Replicas: s.Replicas,
+		Registry: hub, Delivery: hub, Log: a.options.Log, Metrics: registry,
+	})
+	if err != nil {
+		return err
+	}
+	c, err := core.New(core.Options{
+		Ports: core.Ports{
+			Channels: a.engine.Channels(), Sockets: a.engine.Sockets(), Fanout: a.engine.Fanout(), Sender: a.engine.Sender(),
+		},
+		Node: a.node, AllowUndeclared: s.UndeclaredChannels == config.UndeclaredAllow,
+		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Log: a.options.Log,
+	})
+	if err != nil {
+		return err
+	}
+	a.gateway, err = a.newGateway(c, hub, origins, registry)
+	if err != nil {
+		return err
+	}
+	api, err := a.newAPI(c, hub, origins, registry)
+	if err != nil {
+		return err
+	}
+	a.server = &http.Server{
+		Handler: route(a.gateway, api), ReadHeaderTimeout: s.HandshakeTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+func (a *App) serve() {
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		a.failed <- eureka.WrapError(eureka.CodeInternal, err, "the listener failed")
+	}
+}
+
+// Addr is the address the service listens on, with the port it got.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// Node is the id of this node.
+func (a *App) Node() string { return a.node }
+
+// Failed delivers an error when the service cannot go on after Start.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// Stop drains the sockets and ends everything. Sockets that are still there when ctx ends are cut. A second call waits
+// for the first one and returns the same.
+func (a *App) Stop(ctx context.Context) error {
+	a.stopOnce.Do(func() { a.stopErr = a.stop(ctx) })
+	return a.stopErr
+}
+
+func (a *App) stop(ctx context.Context) error {
+	a.draining.Store(true)
+	drained := make(chan error, 1)
+	go func() { drained <- a.gateway.Drain(ctx) }()
+	errs := []error{<-drained}
+	if err := a.server.Shutdown(ctx); err != nil {
+		errs = append(errs, a.server.Close())
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
+	defer cancel()
+	return errors.Join(append(errs, a.engine.Close(closing))...)
+}
+
+// ready says why the service should get no traffic; nil when it should.
+func (a *App) ready(context.Context) error {
+	if a.draining.Load() {
+		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down")
+	}
+	return a.engine.Ready()
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, eureka.WrapError(eureka.CodeConflict, err, "the address %s is in use by another process", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, eureka.WrapError(eureka.CodeForbidden, err, "listening on %s is not permitted", address)
+	default:
+		return nil, eureka.WrapError(eureka.CodeInvalid, err, "cannot listen on %s", address)
+	}
+}

@@ -1,0 +1,147 @@
+// Package config is the settings of the self-hosted service. Each is declared once, as a field of Settings; flags,
+// environment variables, the file's keys, their checks and their documentation all follow from that declaration.
+//
+// A setting's value comes from the flag, else the environment, else the file, else its default. The package never opens
+// anything but the file it is given, and never prints a secret.
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"eureka"
+)
+
+// UndeclaredPolicy says what happens on channel ids that nobody created.
+type UndeclaredPolicy string
+
+// The values of UndeclaredPolicy.
+const (
+	UndeclaredAllow UndeclaredPolicy = "allow"
+	UndeclaredDeny  UndeclaredPolicy = "deny"
+)
+
+// Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
+type Settings struct {
+	Listen             string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
+	DataDir            string           `help:"Directory of the state; one process at a time." default:"eureka-data" env:"EUREKA_DATA_DIR" placeholder:"DIR"`
+	NATS               string           `name:"nats" help:"URL of an external NATS with JetStream (a comma list for a cluster). Empty: a NATS server runs inside the process." default:"" env:"EUREKA_NATS" placeholder:"URL" secret:"url"`
+	Namespace          string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
+	Replicas           int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
+	Node               string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
+	AllowedOrigins     []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
+	Insecure           bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
+	UndeclaredChannels UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow or deny." default:"allow" enum:"allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
+	MaxBodyBytes       Size             `help:"Largest body of an HTTP request." default:"1MiB" env:"EUREKA_MAX_BODY_BYTES" placeholder:"SIZE"`
+	MaxSubscriptions   int              `help:"Channels that one socket may listen to." default:"1000" env:"EUREKA_MAX_SUBSCRIPTIONS"`
+	QueueBytes         Size             `help:"Bytes that may wait for a slow client before it is closed with code 4503." default:"1MiB" env:"EUREKA_QUEUE_BYTES" placeholder:"SIZE"`
+	QueueFrames        int              `help:"Frames that may wait likewise." default:"1024" env:"EUREKA_QUEUE_FRAMES"`
+	PingInterval       time.Duration    `help:"Silence of a client after which the service pings it." default:"25s" env:"EUREKA_PING_INTERVAL"`
+	IdleTimeout        time.Duration    `help:"Silence, pongs included, after which it closes the socket with code 4507." default:"75s" env:"EUREKA_IDLE_TIMEOUT"`
+	MaxAge             time.Duration    `help:"Age at which a socket is closed with code 4508; 0 for never." default:"0s" env:"EUREKA_MAX_AGE"`
+	HandshakeTimeout   time.Duration    `help:"Time a client has for the headers of its request." default:"10s" env:"EUREKA_HANDSHAKE_TIMEOUT"`
+	DrainTimeout       time.Duration    `help:"Time to close all sockets when the service is told to stop." default:"20s" env:"EUREKA_DRAIN_TIMEOUT"`
+	DrainSpread        time.Duration    `help:"Clients of a stopping node reconnect spread over this time." default:"5s" env:"EUREKA_DRAIN_SPREAD"`
+	LogLevel           string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
+	LogFormat          string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
+}
+
+// Validate checks each value and what they mean together. CodeInvalid or, for an open service on a public address, CodeForbidden.
+func (s Settings) Validate() error {
+	host, port, err := net.SplitHostPort(s.Listen)
+	if number, numberErr := strconv.Atoi(port); err != nil || numberErr != nil || number < 0 || number > math.MaxUint16 {
+		return eureka.FieldError("listen", "%q is not HOST:PORT", s.Listen)
+	}
+	if !s.Insecure && !loopback(host) {
+		return eureka.Errorf(eureka.CodeForbidden,
+			"listen: %s can be reached from other machines and the service has no authentication; listen on 127.0.0.1 behind a proxy that has, or say --insecure", s.Listen)
+	}
+	for _, n := range []struct {
+		key              string
+		value, low, high int64
+	}{
+		{"replicas", int64(s.Replicas), 1, 5},
+		{"max_body_bytes", int64(s.MaxBodyBytes), 1 << 10, 64 << 20},
+		{"max_subscriptions", int64(s.MaxSubscriptions), 1, 100_000},
+		{"queue_bytes", int64(s.QueueBytes), 2 * eureka.MaxFrameBytes, 1 << 30},
+		{"queue_frames", int64(s.QueueFrames), 1, 1 << 20},
+	} {
+		if n.value < n.low || n.value > n.high {
+			return eureka.FieldError(n.key, "must be between %d and %d", n.low, n.high)
+		}
+	}
+	for _, d := range []struct {
+		key       string
+		value     time.Duration
+		low, high time.Duration
+	}{
+		{"ping_interval", s.PingInterval, 10 * time.Millisecond, time.Hour},
+		{"idle_timeout", s.IdleTimeout, 20 * time.Millisecond, 24 * time.Hour},
+		{"max_age", s.MaxAge, 0, 365 * 24 * time.Hour},
+		{"handshake_timeout", s.HandshakeTimeout, 10 * time.Millisecond, time.Hour},
+		{"drain_timeout", s.DrainTimeout, 0, time.Hour},
+		{"drain_spread", s.DrainSpread, time.Millisecond, time.Hour},
+	} {
+		if d.value < d.low || d.value > d.high {
+			return eureka.FieldError(d.key, "must be between %s and %s", d.low, d.high)
+		}
+	}
+	if s.IdleTimeout <= s.PingInterval {
+		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}
+
+// Size is a number of bytes, written as such or with a unit: 128KB, 1MiB.
+type Size int64
+
+// units of a size; the longer spelling of a unit comes first.
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1000}, {"MB", 1000_000}, {"GB", 1000_000_000}, {"B", 1}, {"", 1},
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(text []byte) error {
+	for _, unit := range units {
+		digits, ok := strings.CutSuffix(string(text), unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
+			break
+		}
+		*s = Size(n * unit.bytes)
+		return nil
+	}
+	return fmt.Errorf("%q is no size; write bytes, or 128KB, or 1MiB", text)
+}
+
+// String writes the size with the largest binary unit that fits.
+func (s Size) String() string {
+	for _, unit := range []int{2, 1, 0} {
+		if u := units[unit]; s != 0 && int64(s)%u.bytes == 0 {
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,227 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"eureka"
+	"eureka/internal/core"
+)
+
+// maxEvents is how many events one request may report.
+const maxEvents = 1000
+
+// timestampLayout is the original's ts, which is taken as UTC.
+const timestampLayout = "2006-01-02 15:04:05"
+
+// EventBody is one event as a service reports it. The field names are the original's.
+type EventBody struct {
+	ID        string          `json:"id,omitempty" doc:"The reporter's identity of the event."`
+	ChannelID string          `json:"channelId,omitempty" doc:"A channel to deliver to beside those of the service and model."`
+	Service   string          `json:"service,omitempty" example:"orders-api" doc:"The service that reports; needed without channelId."`
+	ModelType string          `json:"modelType,omitempty" example:"order" doc:"The kind of model; needed without channelId."`
+	ModelID   string          `json:"modelId,omitempty" doc:"The model that it happened to."`
+	Event     string          `json:"event,omitempty" example:"create" doc:"What happened; message by default."`
+	Data      json.RawMessage `json:"data" doc:"Any JSON value."`
+	TS        json.RawMessage `json:"ts,omitempty" doc:"When it happened: epoch milliseconds, or YYYY-MM-DD HH:mm:ss in UTC."`
+}
+
+// Accepted says what became of reported events.
+type Accepted struct {
+	Accepted int      `json:"accepted" doc:"Events that were taken."`
+	Channels []string `json:"channels" doc:"Ids of the channels they were delivered on."`
+}
+
+// BroadcastBody is a message for a channel. With channel 0 it is an event: service and modelType say where it goes.
+type BroadcastBody struct {
+	Data      json.RawMessage `json:"data" doc:"Any JSON value."`
+	Event     string          `json:"event,omitempty" example:"message" doc:"What happened; message by default."`
+	Except    []string        `json:"except,omitempty" maxItems:"1000" doc:"Ids of sockets that do not get it."`
+	Service   string          `json:"service,omitempty" doc:"With channel 0: the service that reports."`
+	ModelType string          `json:"modelType,omitempty" doc:"With channel 0: the kind of model."`
+	ModelID   string          `json:"modelId,omitempty" doc:"With channel 0: the model that it happened to."`
+}
+
+// Broadcasted says what became of a broadcast.
+type Broadcasted struct {
+	Channel   string   `json:"channel,omitempty" doc:"Id of the channel."`
+	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to."`
+	Accepted  int      `json:"accepted,omitempty" doc:"With channel 0: 1."`
+	Channels  []string `json:"channels,omitempty" doc:"With channel 0: ids of the channels it was delivered on."`
+}
+
+type broadcast struct {
+	Channel string `path:"id" example:"1000001" doc:"The channel's id or alias; 0 routes by service and model."`
+	Body    BroadcastBody
+}
+
+type reportEvents struct {
+	RawBody []byte `contentType:"application/json"`
+}
+
+func (a *api) eventOperations(h huma.API) {
+	for _, path := range []string{"/channels/{id}/broadcast", "/sockets/{id}/broadcast"} {
+		id, summary := "broadcast", "Deliver a message to a channel's subscribers"
+		if path == "/sockets/{id}/broadcast" {
+			id, summary = "broadcast-original", summary+" (the original's path)"
+		}
+		op := operation(id, http.MethodPost, path, "events", summary)
+		op.DefaultStatus = http.StatusOK
+		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+		handle(h, op, a.broadcast)
+	}
+	op := operation("report-events", http.MethodPost, "/events", "events", "Report one event, or an array of them")
+	op.DefaultStatus = http.StatusOK
+	op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+	op.SkipValidateBody = true // one object or an array: its own decoder names the index and the field at fault
+	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
+		Schema: &huma.Schema{OneOf: []*huma.Schema{event, {Type: huma.TypeArray, Items: event}}},
+	}}}
+	handle(h, op, a.reportEvents)
+}
+
+func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error) {
+	b := in.Body
+	if in.Channel == eureka.NewID {
+		if len(b.Except) > 0 {
+			return Broadcasted{}, eureka.FieldError("except", "cannot be combined with channel 0")
+		}
+		result, err := a.core.Route(ctx, nobody, eureka.Event{
+			Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
+		})
+		return Broadcasted{Accepted: 1, Channels: result.Channels}, err
+	}
+	if b.Service != "" || b.ModelType != "" || b.ModelID != "" {
+		return Broadcasted{}, eureka.FieldError("service", "and the model belong to channel 0; here the path names the channel")
+	}
+	result, err := a.core.Publish(ctx, nobody, core.PublishRequest{
+		Channel: in.Channel, Event: b.Event, Data: b.Data, Except: b.Except, Counted: true,
+	})
+	return Broadcasted{Channel: result.Channel, Delivered: &result.Delivered}, err
+}
+
+func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
+	events, err := decodeEvents(in.RawBody)
+	if err != nil {
+		return Accepted{}, err
+	}
+	out := Accepted{Channels: []string{}}
+	var errs []error
+	for _, ev := range events {
+		result, err := a.core.Route(ctx, nobody, ev)
+		for _, id := range result.Channels {
+			if !slices.Contains(out.Channels, id) {
+				out.Channels = append(out.Channels, id)
+			}
+		}
+		if err == nil {
+			out.Accepted++
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return out, eureka.WrapError(eureka.CodeOf(err), err, "%d of %d events were taken: %s", out.Accepted, len(events), eureka.MessageOf(err))
+	}
+	return out, nil
+}
+
+// decodeEvents reads one event or an array of them and checks all before any is routed. The error names the index.
+func decodeEvents(raw []byte) ([]eureka.Event, error) {
+	raw = bytes.TrimSpace(raw)
+	items := []json.RawMessage{raw}
+	array := len(raw) > 0 && raw[0] == '['
+	if array {
+		items = nil
+		if err := json.Unmarshal(raw, &items); err != nil {
+			return nil, eureka.FieldError("body", "is not valid JSON")
+		}
+	}
+	switch {
+	case len(items) == 0:
+		return nil, eureka.FieldError("body", "has no event")
+	case len(items) > maxEvents:
+		return nil, eureka.Errorf(eureka.CodeTooLarge, "the body has %d events, the limit is %d", len(items), maxEvents)
+	}
+	events := make([]eureka.Event, 0, len(items))
+	for i, item := range items {
+		ev, err := decodeEvent(item)
+		if err != nil {
+			if array {
+				err = eureka.WrapError(eureka.CodeOf(err), err, "event %d: %s", i, eureka.MessageOf(err))
+			}
+			return nil, err
+		}
+		events = append(events, ev)
+	}
+	return events, nil
+}
+
+func decodeEvent(raw json.RawMessage) (eureka.Event, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		return eureka.Event{}, eureka.FieldError("body", "is not a JSON object")
+	}
+	ev := eureka.Event{Data: fields["data"]}
+	for key, to := range map[string]*string{
+		"id": &ev.ID, "channelId": &ev.ChannelID, "service": &ev.Service, "modelType": &ev.ModelType, "modelId": &ev.ModelID, "event": &ev.Event,
+	} {
+		value, ok := fields[key]
+		delete(fields, key)
+		if !ok || string(value) == "null" {
+			continue
+		}
+		if json.Unmarshal(value, to) != nil {
+			return eureka.Event{}, eureka.FieldError(key, "must be a string")
+		}
+	}
+	ts, err := timestamp(fields["ts"])
+	if err != nil {
+		return eureka.Event{}, err
+	}
+	ev.TS = ts
+	delete(fields, "ts")
+	delete(fields, "data")
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		return eureka.Event{}, eureka.FieldError(key, "is no field of an event")
+	}
+	if len(ev.Data) == 0 {
+		return eureka.Event{}, eureka.FieldError("data", "is missing")
+	}
+	return ev, ev.Validate()
+}
+
+func timestamp(raw json.RawMessage) (int64, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return 0, nil
+	}
+	var ms int64
+	if json.Unmarshal(raw, &ms) == nil && ms >= 0 {
+		return ms, nil
+	}
+	var written string
+	if json.Unmarshal(raw, &written) == nil {
+		if at, err := time.Parse(timestampLayout, written); err == nil && at.UnixMilli() >= 0 {
+			return at.UnixMilli(), nil
+		}
+	}
+	return 0, eureka.FieldError("ts", "must be epoch milliseconds or YYYY-MM-DD HH:mm:ss")
+}
+
+func indent(v any) ([]byte, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: the document cannot be encoded: %w", err)
+	}
+	return append(text, '\n'), nil
+}
