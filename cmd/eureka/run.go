@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"eureka"
+	"eureka/client"
+	"eureka/internal/config"
+)
+
+// Exit codes beside those of the error table.
+const (
+	exitOK          = 0
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// cli is the grammar of the command line.
+type cli struct {
+	URL  string `help:"Address of the service to talk to." default:"${url}" env:"EUREKA_URL" placeholder:"URL"`
+	JSON bool   `name:"json" help:"Print JSON for programs."`
+
+	Serve      serveCmd      `cmd:"" help:"Run the service."`
+	Publish    publishCmd    `cmd:"" help:"Publish a message to a channel."`
+	Listen     listenCmd     `cmd:"" help:"Print the messages of channels as they come."`
+	Channels   channelsCmd   `cmd:"" help:"Create, list, show, update and delete channels."`
+	Sockets    socketsCmd    `cmd:"" help:"List, show, message and disconnect live sockets."`
+	Config     configCmd     `cmd:"" help:"Print, check and document the settings."`
+	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// session is one run of a command.
+type session struct {
+	program
+
+	ctx    context.Context //nolint:containedctx // kong calls Run without one
+	cancel context.CancelFunc
+	url    string
+	json   bool
+	file   config.File
+	parser *kong.Kong
+	parsed *kong.Context
+}
+
+// run runs one command line and returns its exit code.
+func (p program) run(ctx context.Context, args []string) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var grammar cli
+	s := &session{program: p, ctx: ctx, cancel: cancel}
+	s.json = wantsJSON(args)
+	file, err := s.settingsFile(args)
+	if err != nil {
+		return s.fail(err)
+	}
+	s.file = file
+	exited := -1
+	s.parser, err = kong.New(&grammar,
+		kong.Name("eureka"),
+		kong.Description("Real-time sockets for microservices."),
+		kong.Vars{"url": client.DefaultURL},
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Resolvers(s.resolver()),
+	)
+	if err != nil {
+		return s.fail(err)
+	}
+	s.parsed, err = s.parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help has been printed
+	}
+	if err != nil {
+		return s.usage(err)
+	}
+	s.url, s.json = grammar.URL, grammar.JSON
+	return s.fail(s.parsed.Run(s))
+}
+
+// settingsFile reads the file that --config or EUREKA_CONFIG names, for the commands that take settings.
+func (s *session) settingsFile(args []string) (config.File, error) {
+	if len(args) == 0 || (args[0] != "serve" && args[0] != "config") {
+		return config.File{}, nil
+	}
+	if err := config.CheckEnvironment(s.environ); err != nil {
+		return config.File{}, err
+	}
+	path := s.getenv(config.ConfigEnv)
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config="); ok {
+			path = value
+		} else if arg == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		}
+	}
+	if path == "" {
+		return config.File{}, nil
+	}
+	return config.ReadFile(path)
+}
+
+func (s *session) getenv(name string) string {
+	for _, pair := range s.environ {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// resolver gives kong the file's values, but only where the environment has none: it comes after the file, and kong asks in
+// the other order.
+func (s *session) resolver() kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if _, set := os.LookupEnv(name); set {
+				return nil, nil
+			}
+		}
+		if value, ok := s.file.Value(strings.ReplaceAll(flag.Name, "-", "_")); ok {
+			return value, nil
+		}
+		return nil, nil
+	})
+}
+
+// fail reports an error and returns the exit code that its code stands for.
+func (s *session) fail(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	}
+	if told, ok := errors.AsType[reported](err); ok {
+		return told.code.Outcome().Exit
+	}
+	code := eureka.CodeOf(err)
+	message := eureka.MessageOf(err)
+	var own *eureka.Error
+	if !errors.As(err, &own) {
+		message = err.Error() // an error of the command line's own parts; nobody but its user sees it
+	}
+	s.complain(code, message)
+	if own != nil && own.Err != nil && !s.json {
+		_, _ = fmt.Fprintf(s.stderr, "  cause: %v\n", own.Err)
+	}
+	return code.Outcome().Exit
+}
+
+func (s *session) usage(err error) int {
+	s.complain(eureka.CodeInvalid, err.Error())
+	if !s.json {
+		_, _ = fmt.Fprintln(s.stderr, "Run \"eureka --help\" for what there is.")
+	}
+	return exitUsage
+}
+
+func (s *session) complain(code eureka.Code, message string) {
+	if !s.json {
+		_, _ = fmt.Fprintf(s.stderr, "eureka: %s\n", message)
+		return
+	}
+	text, err := json.Marshal(map[string]any{"error": map[string]any{"code": code, "message": message}})
+	if err == nil {
+		_, _ = fmt.Fprintf(s.stderr, "%s\n", text)
+	}
+}
+
+// errInterrupted ends a command that the user interrupted; it needs no words.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible cancels the session when a signal comes.
+func (s *session) interruptible() {
+	go func() {
+		select {
+		case <-s.signals:
+			s.cancel()
+		case <-s.ctx.Done():
+		}
+	}()
+}
+
+func (s *session) client() (*client.Client, error) {
+	s.interruptible()
+	return client.New(s.url)
+}
+
+// interrupted turns the end of the session's context into errInterrupted.
+func (s *session) interrupted(err error) error {
+	if err != nil && s.ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			return false
+		}
+		if arg == "--json" {
+			return true
+		}
+	}
+	return false
+}
