@@ -42,7 +42,7 @@ func (c *showConfigCmd) Run(s *session) error {
 	if err := s.table(rows); err != nil {
 		return err
 	}
-	return c.Validate()
+	return c.Verify()
 }
 
 // source says where a setting's value comes from.
@@ -78,7 +78,7 @@ func (c *checkConfigCmd) Run(s *session) error {
 		}
 		return nil
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.Verify(); err != nil {
 		return err
 	}
 	name := s.file.Path

@@ -62,7 +62,7 @@ func New(o Options) (*App, error) {
 	if o.Log == nil {
 		return nil, errors.New("app: no logger")
 	}
-	if err := o.Settings.Validate(); err != nil {
+	if err := o.Settings.Verify(); err != nil {
 		return nil, err
 	}
 	node := o.Settings.Node

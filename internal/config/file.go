@@ -103,7 +103,7 @@ func CheckEnvironment(environ []string) error {
 	return nil
 }
 
-// Check reports whether a text is a value of the setting, apart from its bounds, which Validate knows.
+// Check reports whether a text is a value of the setting, apart from its bounds, which Verify knows.
 func Check(key, value string) error {
 	for _, d := range Declarations() {
 		if d.Key == key {

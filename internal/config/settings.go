@@ -51,8 +51,8 @@ type Settings struct {
 	LogFormat          string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
 }
 
-// Validate checks each value and what they mean together. CodeInvalid or, for an open service on a public address, CodeForbidden.
-func (s Settings) Validate() error {
+// Verify checks each value and what they mean together. (kong would call a method named Validate by itself, as a usage error.) CodeInvalid or, for an open service on a public address, CodeForbidden.
+func (s Settings) Verify() error {
 	host, port, err := net.SplitHostPort(s.Listen)
 	if number, numberErr := strconv.Atoi(port); err != nil || numberErr != nil || number < 0 || number > math.MaxUint16 {
 		return eureka.FieldError("listen", "%q is not HOST:PORT", s.Listen)

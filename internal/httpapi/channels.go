@@ -28,7 +28,8 @@ type ChannelBody struct {
 	Revision  *int64  `json:"revision,omitempty" minimum:"0" doc:"On an update: the revision that was read; a newer one is a conflict."`
 }
 
-type channelPath struct {
+// ChannelPath names a channel.
+type ChannelPath struct {
 	ID string `path:"id" example:"1000001" doc:"The channel's id or alias."`
 }
 
@@ -38,14 +39,14 @@ type createChannel struct {
 }
 
 type updateChannel struct {
-	channelPath
+	ChannelPath
 	Body    ChannelBody
 	RawBody []byte
 }
 
 type listChannels struct {
-	listQuery
-	rawQuery
+	ListQuery
+	RawQuery
 	Sort      string `query:"sort" example:"createdAt:desc" doc:"field:asc or field:desc; createdAt:desc by default."`
 	Q         string `query:"q" doc:"Free text: every word must occur."`
 	ID        string `query:"id" doc:"Filter. For each filter: a value, several of them (repeat the parameter), nothing for missing, ! for present."`
@@ -61,7 +62,7 @@ type listChannels struct {
 }
 
 type search struct {
-	listQuery
+	ListQuery
 	Q    string `query:"q" required:"true" doc:"Free text: every word must occur."`
 	Type string `query:"type" enum:"channel" default:"channel" doc:"What to search."`
 }
@@ -123,7 +124,7 @@ func (a *api) channelList(ctx context.Context, q eureka.ChannelQuery) (List[core
 	return listOf(q.Paging, page, func(v core.ChannelView) core.ChannelView { return v }), nil
 }
 
-func (a *api) showChannel(ctx context.Context, in *channelPath) (core.ChannelView, error) {
+func (a *api) showChannel(ctx context.Context, in *ChannelPath) (core.ChannelView, error) {
 	return a.core.Channel(ctx, nobody, in.ID)
 }
 
@@ -140,7 +141,7 @@ func (a *api) updateChannel(ctx context.Context, in *updateChannel) (core.Channe
 	return a.core.UpdateChannel(ctx, nobody, in.ID, p.ChannelPatch)
 }
 
-func (a *api) deleteChannel(ctx context.Context, in *channelPath) (core.ChannelView, error) {
+func (a *api) deleteChannel(ctx context.Context, in *ChannelPath) (core.ChannelView, error) {
 	return a.core.DeleteChannel(ctx, nobody, in.ID)
 }
 

@@ -26,10 +26,12 @@ func details(ctx context.Context, err error) error {
 
 var errorsOnce sync.Once
 
-// useOurErrors makes huma's own errors look like all others. huma keeps its error constructor in a variable of its
-// package, so this cannot be done per API.
+// useOurErrors makes huma's own errors look like all others. huma keeps its error constructor and this default
+// in variables of its package, so it cannot be done per API.
 func useOurErrors() {
 	errorsOnce.Do(func() {
+		// Lists are never null here, so their schemas should not say so.
+		huma.DefaultArrayNullable = false
 		huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 			err := translate(status, message, errs)
 			if ctx != nil {

@@ -10,14 +10,14 @@ import (
 	"eureka"
 )
 
-// listQuery is the paging that every list takes.
-type listQuery struct {
+// ListQuery is the paging that every list takes. It is exported because huma reads exported parts of an input alone.
+type ListQuery struct {
 	Page  int    `query:"page" doc:"Page number, from 0."`
 	Limit int    `query:"limit" doc:"Items of a page: 1 to 1000, 10 by default; -1 for as many as allowed."`
 	After string `query:"after" doc:"The next of an earlier page: go on behind it. Stays right while others write, which page numbers cannot."`
 }
 
-func (q listQuery) paging() eureka.Paging {
+func (q ListQuery) paging() eureka.Paging {
 	p := eureka.Paging{Page: q.Page, Limit: q.Limit, After: q.After}
 	if p.Limit == -1 {
 		p.Limit = eureka.MaxLimit
@@ -44,11 +44,11 @@ func listOf[F, T any](p eureka.Paging, page eureka.Page[F], view func(F) T) List
 	return l
 }
 
-// rawQuery gives an operation the query as it was sent: an empty value differs from none.
-type rawQuery struct{ values url.Values }
+// RawQuery gives an operation the query as it was sent: an empty value differs from none.
+type RawQuery struct{ values url.Values }
 
 // Resolve implements huma.Resolver.
-func (q *rawQuery) Resolve(ctx huma.Context) []error {
+func (q *RawQuery) Resolve(ctx huma.Context) []error {
 	u := ctx.URL()
 	q.values = u.Query()
 	return nil

@@ -36,25 +36,26 @@ type Delivered struct {
 	Delivered int `json:"delivered" doc:"Sockets that it was handed to."`
 }
 
-type socketPath struct {
+// SocketPath names a socket.
+type SocketPath struct {
 	ID string `path:"id" doc:"The socket's id."`
 }
 
 type listSockets struct {
-	listQuery
+	ListQuery
 	Sort    string `query:"sort" example:"connectedAt:desc" doc:"connectedAt:asc or connectedAt:desc, the default."`
 	User    string `query:"user" doc:"Sockets of this user."`
 	Channel string `query:"channel" doc:"Subscribers of this channel, by id or alias."`
 }
 
 type listSubscribers struct {
-	channelPath
-	listQuery
+	ChannelPath
+	ListQuery
 	Sort string `query:"sort" example:"connectedAt:desc" doc:"connectedAt:asc or connectedAt:desc, the default."`
 }
 
 type sendToSocket struct {
-	socketPath
+	SocketPath
 	Body MessageBody
 }
 
@@ -104,12 +105,12 @@ func (a *api) socketList(ctx context.Context, q eureka.SocketQuery, sort string)
 	return listOf(q.Paging, page, socketView), nil
 }
 
-func (a *api) showSocket(ctx context.Context, in *socketPath) (SocketView, error) {
+func (a *api) showSocket(ctx context.Context, in *SocketPath) (SocketView, error) {
 	s, err := a.core.Socket(ctx, nobody, in.ID)
 	return socketView(s), err
 }
 
-func (a *api) disconnectSocket(ctx context.Context, in *socketPath) (SocketView, error) {
+func (a *api) disconnectSocket(ctx context.Context, in *SocketPath) (SocketView, error) {
 	s, err := a.core.Kick(ctx, nobody, in.ID, "")
 	return socketView(s), err
 }
