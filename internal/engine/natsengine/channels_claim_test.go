@@ -105,12 +105,44 @@ func TestLateWriter(t *testing.T) {
 	if _, err := store.Delete(ctx, "late", 1); err != nil { // it must not take the owner's alias along
 		t.Fatal(err)
 	}
+	mustCreate(t, store, eureka.Channel{}) // by then the replica has all that Delete wrote
 	if got, err := store.Get(ctx, "x"); err != nil || got != owner {
 		t.Errorf("Get(x) after the late one was deleted: %+v, %v", got, err)
 	}
 	late.Name = "again"
 	if _, err := store.Update(ctx, late); eureka.CodeOf(err) != eureka.CodeNotFound {
 		t.Errorf("Update of the deleted one: %v", err)
+	}
+}
+
+// TestRefusedUpdateGivesItsAliasBack lets an update lose against one that its node has not seen yet.
+func TestRefusedUpdateGivesItsAliasBack(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	name := namespace(t)
+	store := openStore(t, storeOptions{JS: dialJetStream(t, s), Namespace: name})
+	behind := openStore(t, storeOptions{JS: dialJetStream(t, s), Namespace: name})
+	ctx := t.Context()
+	ch := mustCreate(t, store, eureka.Channel{ID: "a", Alias: "x"})
+	if err := behind.settle(ctx, ch.Revision); err != nil {
+		t.Fatal(err)
+	}
+	behind.cancel()
+	<-behind.done
+	winner := ch
+	winner.Name = "winner"
+	winner, err := store.Update(ctx, winner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Alias = "y"
+	if _, err := behind.update(ctx, ch); eureka.CodeOf(err) != eureka.CodeConflict {
+		t.Errorf("the late update: %v", err)
+	}
+	mustCreate(t, store, eureka.Channel{ID: "b", Alias: "y"})
+	for _, name := range []string{"a", "x"} {
+		if got, err := store.Get(ctx, name); err != nil || got != winner {
+			t.Errorf("Get(%s): %+v, %v; want %+v", name, got, err, winner)
+		}
 	}
 }
 
@@ -173,6 +205,15 @@ func TestDeletionsDoNotStay(t *testing.T) {
 		if m.Header.Get("Nats-TTL") != markerTTL.String() || len(m.Data) != 0 {
 			t.Errorf("%s leaves %v %q", name, m.Header, m.Data)
 		}
+	}
+	var rows, words int
+	for query, n := range map[string]*int{"SELECT count(*) FROM channels": &rows, "SELECT count(*) FROM words": &words} {
+		if err := store.replica.table.conn.QueryRowContext(ctx, query).Scan(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rows != 0 || words != 0 || len(store.replica.table.rows) != 0 {
+		t.Errorf("the table keeps %d rows, %d words and %v", rows, words, store.replica.table.rows)
 	}
 	if len(store.replica.keys) != 0 || len(store.replica.views) != 0 {
 		t.Errorf("the replica keeps %v %v", store.replica.keys, store.replica.views)

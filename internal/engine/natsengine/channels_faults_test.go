@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
 )
@@ -259,5 +260,39 @@ func TestClosedStoreAnswers(t *testing.T) {
 	}
 	if _, err := store.Create(t.Context(), eureka.Channel{}); eureka.CodeOf(err) != eureka.CodeUnavailable {
 		t.Errorf("Create: %v", err)
+	}
+}
+
+// TestLastRevisionIsGone opens a store on a bucket whose last change has expired, alone and behind one that stays.
+func TestLastRevisionIsGone(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	name := namespace(t)
+	js := dialJetStream(t, s)
+	first := openStore(t, storeOptions{JS: js, Namespace: name})
+	expire := func(id string) {
+		if err := first.bucket.stream.Purge(t.Context(), jetstream.WithPurgeSubject(first.bucket.subject(id))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kept := range [][]string{{}, {"kept"}} {
+		for _, id := range kept {
+			mustCreate(t, first, eureka.Channel{ID: id})
+		}
+		mustCreate(t, first, eureka.Channel{ID: "a"})
+		if _, err := first.Delete(t.Context(), "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		expire("a")
+		late := openStore(t, storeOptions{JS: js, Namespace: name, tick: 10 * time.Millisecond})
+		if got := listed(t, late); !slices.Equal(got, kept) {
+			t.Errorf("List: %q, want %q", got, kept)
+		}
+		ch := mustCreate(t, late, eureka.Channel{ID: "b"})
+		if got, err := late.Get(t.Context(), "b"); err != nil || got != ch {
+			t.Errorf("Get: %+v, %v; want %+v", got, err, ch)
+		}
+		if _, err := late.Delete(t.Context(), "b", 1); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -19,6 +19,8 @@ const (
 	restartPause  = 50 * time.Millisecond
 	restartLimit  = 2 * time.Second // longest pause between two watches
 	quietAttempts = 3               // watches that fail before it is worth a warning
+	silentTicks   = 2               // ticks without a change after which a revision that is still missing is taken to be gone
+	stuckTicks    = 10              // ticks without a change after which the server's count of pending ones is not believed
 )
 
 var (
@@ -62,8 +64,7 @@ type session struct {
 	synced     bool
 	behind     uint64 // last revision of the bucket at the previous check
 	ticks      int
-	received   bool     // something was delivered since the last tick
-	quiet      bool     // nothing was delivered between the last two ticks
+	silence    int      // ticks since the last change was delivered
 	held       []change // of the first replay, not flushed yet: nobody can see them anyway
 }
 
@@ -136,7 +137,7 @@ func (f *session) loop(ctx context.Context, updates <-chan jetstream.KeyValueEnt
 			if !ok {
 				return errWatchEnded
 			}
-			f.received, f.quiet = true, false
+			f.silence = 0
 			batch = f.collect(batch[:0], entry, updates)
 			if err := f.apply(ctx, batch); err != nil {
 				return err
@@ -149,7 +150,7 @@ func (f *session) loop(ctx context.Context, updates <-chan jetstream.KeyValueEnt
 			if err := f.look(ctx); err != nil {
 				return err
 			}
-			f.quiet, f.received = !f.received, false
+			f.silence++
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -219,12 +220,11 @@ func (f *session) commit(ctx context.Context, changes []change, revision uint64)
 // finishSync ends the replay when everything that the bucket had has been delivered: then channels that it does not have
 // any more leave the replica. The watch's own mark is not enough, because changes during the replay move keys to its end.
 func (f *session) finishSync(ctx context.Context) error {
-	if f.synced || !f.initial || f.pending > 0 && !f.quiet {
+	switch {
+	case f.synced, !f.initial, f.pending > 0 && f.silence < stuckTicks:
 		return nil
-	}
-	// A bucket's last revision may be gone without a successor (an expired marker); then silence has to do.
-	if f.last < f.target && !f.quiet && f.target != 0 {
-		return nil
+	case f.last < f.target && f.silence < silentTicks:
+		return nil // the bucket's last revision may be gone without a successor (an expired marker): then silence has to do
 	}
 	if err := f.commitHeld(ctx); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 func TestChannelsEmbedded(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	porttest.Channels(t, func(t *testing.T) porttest.ChannelsHarness {
+		t.Parallel()
 		name := namespace(t)
 		nc, err := nats.Connect("", nats.InProcessServer(s))
 		if err != nil {
@@ -40,6 +41,7 @@ func TestChannelsExternal(t *testing.T) {
 // harness opens one store per server over connections of their own.
 func harness(t *testing.T, servers []*server.Server, replicas int) porttest.ChannelsHarness {
 	t.Helper()
+	t.Parallel() // the suite waits for NATS most of the time
 	name := namespace(t)
 	var h porttest.ChannelsHarness
 	for _, s := range servers {

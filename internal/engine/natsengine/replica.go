@@ -173,9 +173,7 @@ func (r *replica) derive(changes []change, id string) []change {
 		r.names.Store(id, now)
 	}
 	if old != nil && old.Alias != "" && (now == nil || now.Alias != old.Alias) {
-		if r.get(old.Alias) == old {
-			r.names.Delete(old.Alias)
-		}
+		r.names.Delete(old.Alias)
 	}
 	if now != nil && now.Alias != "" {
 		r.names.Store(now.Alias, now)
