@@ -204,7 +204,7 @@ func (s *stream) write() {
 		s.mu.Lock()
 		batch := net.Buffers(s.out)
 		if s.pong != nil {
-			batch = append(batch, s.pong)
+			batch = append(net.Buffers{s.pong}, batch...)
 		}
 		s.out, s.pong, s.size = nil, nil, heldSize(s.held)
 		if len(batch) == 0 {

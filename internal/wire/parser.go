@@ -49,6 +49,7 @@ const (
 	maskBit     = 0x80
 	controlBit  = 0x8
 	maxControl  = 125
+	maskBytes   = 4
 	headerBytes = 14 // the longest header: two bytes, a 64-bit length, a mask
 )
 
@@ -121,23 +122,31 @@ func (p *Parser) readHeader(b []byte) (used int, complete bool, fault *Fault) {
 				return used, false, fault
 			}
 		}
+		if p.headerHave >= 2 && p.headerHave == headerSize(p.header[1])-maskBytes {
+			if fault := p.checkSize(); fault != nil {
+				return used, false, fault
+			}
+		}
 	}
+	copy(p.mask[:], p.header[p.headerHave-maskBytes:p.headerHave])
+	p.maskPos, p.inFrame, p.headerHave = 0, true, 0
+	return used, true, nil
+}
+
+// checkSize reads the payload's length, as soon as it is there, and holds it against the limit.
+func (p *Parser) checkSize() *Fault {
 	size := uint64(p.header[1] & 0x7f)
-	at := 2
 	switch size {
 	case 126:
 		size = uint64(binary.BigEndian.Uint16(p.header[2:]))
-		at = 4
 	case 127:
 		size = binary.BigEndian.Uint64(p.header[2:])
-		at = 10
 	}
 	if p.opcode&controlBit == 0 && size > uint64(max(p.MaxMessage-len(p.message), 0)) { //nolint:gosec // max keeps it positive
-		return used, false, &Fault{eureka.CloseTooBig, fmt.Sprintf("a message may have %d bytes", p.MaxMessage)}
+		return &Fault{eureka.CloseTooBig, fmt.Sprintf("a message may have %d bytes", p.MaxMessage)}
 	}
-	copy(p.mask[:], p.header[at:at+4])
-	p.left, p.maskPos, p.inFrame, p.headerHave = int(size), 0, true, 0 //nolint:gosec // bounded by MaxMessage or 125
-	return used, true, nil
+	p.left = int(size) //nolint:gosec // bounded by MaxMessage or 125
+	return nil
 }
 
 // headerSize is the length of a masked header whose second byte is given.

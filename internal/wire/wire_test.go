@@ -125,6 +125,7 @@ func TestParser(t *testing.T) {
 func TestFaultBeforeTheEnd(t *testing.T) {
 	for name, start := range map[string][]byte{
 		"announced too big": frame(0x81, strings.Repeat("x", limit+1))[:8],
+		"announced 2^63":    {0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0},
 		"unmasked":          {0x81, 0x05},
 		"bad UTF-8":         frame(0x81, "\xff"+strings.Repeat("x", 100))[:20],
 	} {
