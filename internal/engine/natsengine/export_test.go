@@ -7,3 +7,9 @@ var (
 	StartCluster  = startCluster
 	StopServer    = stopServer
 )
+
+// Crash ends the engine's connection as a dying process would: without a word to the other nodes.
+func (e *Engine) Crash() { e.nc.Close() }
+
+// InboxSize is how many live messages may wait for one dispatcher.
+const InboxSize = inboxSize

@@ -31,6 +31,7 @@ type embedded struct {
 	dir    string
 	log    *serverLog
 	lock   *os.File
+	before map[string]map[string]int64 // sizes of the message files, by stream, before the server read them
 }
 
 // startEmbedded takes the data directory and starts a server on it.
@@ -52,6 +53,10 @@ func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
 func (e *embedded) start() error {
 	store := filepath.Join(e.dir, "nats")
 	if err := probe(e.dir, store); err != nil {
+		return directoryError(e.dir, err)
+	}
+	var err error
+	if e.before, err = blockSizes(e.streams()); err != nil {
 		return directoryError(e.dir, err)
 	}
 	s, err := server.NewServer(&server.Options{
@@ -85,40 +90,75 @@ func probe(dir, store string) error {
 	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-// check compares what is on disk with what the server has read. NATS skips a stream it cannot read, and goes on without messages it cannot
-// read; a service that promises to keep its channels must not.
+// check compares what was on disk with what the server has read. NATS skips a stream it cannot read, and cuts off the part of a file
+// that it cannot read; a service that promises to keep its channels must say so.
 func (e *embedded) check() error {
-	found, err := os.ReadDir(filepath.Join(e.dir, "nats", filepath.FromSlash(streamsDir)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return directoryError(e.dir, err)
-	}
 	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
 	if err != nil {
 		return eureka.WrapError(eureka.CodeInternal, err, "the state of the NATS server in this process cannot be read")
 	}
-	read := map[string]*server.LostStreamData{}
+	messages := map[string]uint64{}
 	for _, account := range state.AccountDetails {
 		for _, stream := range account.Streams {
-			read[stream.Name] = stream.State.Lost
+			messages[stream.Name] = stream.State.Msgs
 		}
 	}
-	for _, entry := range found {
-		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
-			continue
+	after, err := blockSizes(e.streams())
+	if err != nil {
+		return directoryError(e.dir, err)
+	}
+	for stream, before := range e.before {
+		var lost int64
+		for file, size := range before {
+			// A file that is gone held nothing but what has expired or was deleted.
+			if left, ok := after[stream][file]; ok {
+				lost += max(size-left, 0)
+			}
 		}
-		lost, ok := read[entry.Name()]
+		count, ok := messages[stream]
 		switch {
 		case !ok:
-			return damaged(e.dir, entry.Name(), "cannot be read")
-		case lost != nil && len(lost.Msgs) > 0:
-			return damaged(e.dir, entry.Name(), fmt.Sprintf("has lost %d messages", len(lost.Msgs)))
+			return damaged(e.dir, stream, "cannot be read")
+		case lost > maxTornTail || (lost > 0 && count == 0):
+			return damaged(e.dir, stream, fmt.Sprintf("has lost %d bytes", lost))
+		case lost > 0:
+			e.log.log.Error("the end of a stream could not be read, as after a crash in the middle of a write; it was cut off",
+				slog.String("stream", stream), slog.Int64("bytes", lost))
 		}
 	}
 	return nil
 }
+
+func (e *embedded) streams() string {
+	return filepath.Join(e.dir, "nats", filepath.FromSlash(streamsDir))
+}
+
+// blockSizes returns the sizes of each stream's message files.
+func blockSizes(dir string) (map[string]map[string]int64, error) {
+	sizes := map[string]map[string]int64{}
+	streams, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sizes, nil
+	}
+	for _, stream := range streams {
+		if !stream.IsDir() || strings.HasPrefix(stream.Name(), ".") {
+			continue
+		}
+		sizes[stream.Name()] = map[string]int64{}
+		files, globErr := filepath.Glob(filepath.Join(dir, stream.Name(), "msgs", "*.blk"))
+		err = errors.Join(err, globErr)
+		for _, file := range files {
+			// A file may be removed meanwhile: NATS drops those that hold nothing.
+			if info, statErr := os.Stat(file); statErr == nil {
+				sizes[stream.Name()][filepath.Base(file)] = info.Size()
+			}
+		}
+	}
+	return sizes, err
+}
+
+// maxTornTail is what a crash in the middle of one write can leave unreadable: a stored message with its headers.
+const maxTornTail = 256 << 10
 
 func damaged(dir, stream, how string) error {
 	return eureka.Errorf(eureka.CodeInternal,
