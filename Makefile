@@ -1,0 +1,59 @@
+# `make run` and `make test` are all that is needed; `make help` lists the rest.
+
+GOLANGCI_VERSION := v2.15.0
+WSCAT_VERSION := 6.1.0
+TOOLS := .tools
+FUZZTIME ?= 10s
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test race e2e lint fuzz bench fmt gen tools clean cross
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: ## run the service on http://localhost:8832 (flags: make run ARGS='--listen 127.0.0.1:9000')
+	go run ./cmd/eureka serve $(ARGS)
+
+build: ## build the binary into bin/
+	go build -o bin/eureka ./cmd/eureka
+
+test: tools cross ## run all tests, with the race detector; installs what they need
+	go vet ./...
+	go test -race -json -timeout 20m ./... | go run ./tools/testcount
+
+e2e: tools ## run the end-to-end scripts alone
+	go test -count=1 -json ./e2e | go run ./tools/testcount
+
+cross: ## check that other systems build
+	GOOS=darwin go build -o /dev/null ./cmd/eureka
+	GOOS=windows go build -o /dev/null ./cmd/eureka
+
+lint: $(TOOLS)/bin/golangci-lint-$(GOLANGCI_VERSION) ## run the linters
+	$< run ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: ## measure the service beside the bare send loop (flags: make bench ARGS=--json)
+	go run ./bench $(ARGS)
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+gen: ## write the generated documents
+	go test ./internal/httpapi ./internal/config ./internal/repotest -run 'Golden|Markdown|OpenAPI|Table' -update
+
+tools: ## install what the tests need: wscat, and httpie and chromium where apt is allowed
+	@sh tools/install.sh $(TOOLS) $(WSCAT_VERSION)
+
+$(TOOLS)/bin/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(abspath $(TOOLS)/bin) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/bin/golangci-lint $@
+
+clean: ## remove what was built and installed
+	rm -rf bin $(TOOLS)

@@ -1,0 +1,288 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi"
+	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi/types"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// verbs are what the scripts can say beside testscript's own.
+func verbs() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"serve":  verbServe,
+		"make":   verbMake,
+		"stop":   verbStop,
+		"crash":  verbCrash,
+		"ready":  verbReady,
+		"nats":   verbNATS,
+		"socket": verbSocket,
+		"start":  verbStart,
+		"send":   verbSend,
+		"expect": verbExpect,
+		"refute": verbRefute,
+		"hangup": verbHangup,
+		"until":  verbUntil,
+		"field":  verbField,
+		"aws":    verbAWS,
+	}
+}
+
+func noNegation(ts *testscript.TestScript, neg bool) {
+	if neg {
+		ts.Fatalf("! has no meaning here")
+	}
+}
+
+// serve [NAME] [FLAG…] starts a node and waits until it takes traffic. It sets $URL, $WS, $HOST and $PORT, with _NAME behind them
+// for a node with a name.
+func verbServe(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	name, flags := nameOf(args)
+	address := nodeAddress(ts, name)
+	flags = append([]string{"serve", "--listen", address}, flags...)
+	if !strings.Contains(strings.Join(flags, " "), "--data-dir") {
+		flags = append(flags, "--data-dir", ts.MkAbs("data"+name))
+	}
+	p := start(ts, "serve"+name, "eureka", flags)
+	awaitReady(ts, p, address)
+}
+
+// make TARGET [VARIABLE=VALUE…] runs the main job as the README says and waits until it takes traffic.
+func verbMake(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	address := nodeAddress(ts, "")
+	args = append([]string{"-C", ts.Getenv("ROOT")}, args...)
+	p := start(ts, "serve", "make", append(args, "ARGS=--listen "+address+" --data-dir "+ts.MkAbs("data")))
+	awaitReady(ts, p, address)
+}
+
+func nameOf(args []string) (name string, rest []string) {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return "_" + args[0], args[1:]
+	}
+	return "", args
+}
+
+// nodeAddress gives a node its address, and the same one when it comes back.
+func nodeAddress(ts *testscript.TestScript, name string) string {
+	address := ts.Getenv("HOST" + name)
+	if address == "" {
+		var err error
+		address, err = freeAddress()
+		ts.Check(err)
+	}
+	_, port, err := net.SplitHostPort(address)
+	ts.Check(err)
+	for key, value := range map[string]string{"HOST": address, "PORT": port, "URL": "http://" + address, "WS": "ws://" + address} {
+		ts.Setenv(key+name, value)
+	}
+	if name == "" {
+		ts.Setenv("EUREKA_URL", "http://"+address)
+	}
+	return address
+}
+
+func awaitReady(ts *testscript.TestScript, p *process, address string) {
+	ts.Check(poll(func() error {
+		if !p.running() {
+			return final{fmt.Errorf("it ended before it was ready:\n%s", p.text())}
+		}
+		if status("http://"+address+"/readyz") != 200 {
+			return fmt.Errorf("%s is not ready:\n%s", address, p.text())
+		}
+		return nil
+	}))
+}
+
+// stop [NAME] ends a node as an operator does, and expects exit code 0.
+func verbStop(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	name, _ := nameOf(args)
+	p := processOf(ts, "serve"+name)
+	ts.Check(p.command.Process.Signal(syscall.SIGTERM))
+	if err := p.wait(); err != nil {
+		ts.Fatalf("%v:\n%s", err, p.text())
+	}
+}
+
+// crash [NAME] ends a node at once, as a crash does.
+func verbCrash(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	name, _ := nameOf(args)
+	p := processOf(ts, "serve"+name)
+	ts.Check(p.command.Process.Kill())
+	<-p.done
+}
+
+// ready STATUS [NAME] waits until /readyz answers so.
+func verbReady(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	name, _ := nameOf(args[1:])
+	ts.Check(poll(func() error {
+		if got := status(ts.Getenv("URL"+name) + "/readyz"); strconv.Itoa(got) != args[0] {
+			return fmt.Errorf("/readyz answers %d", got)
+		}
+		return nil
+	}))
+}
+
+// nats start|stop runs an external NATS server with JetStream; it comes back at the same address. It sets $NATS.
+func verbNATS(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	w := worldOf(ts)
+	if args[0] == "stop" {
+		w.nats.Shutdown()
+		w.nats.WaitForShutdown()
+		w.nats = nil
+		return
+	}
+	address := strings.TrimPrefix(ts.Getenv("NATS"), "nats://")
+	if address == "" {
+		var err error
+		address, err = freeAddress()
+		ts.Check(err)
+	}
+	_, port, err := net.SplitHostPort(address)
+	ts.Check(err)
+	number, err := strconv.Atoi(port)
+	ts.Check(err)
+	w.nats, err = server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: number, JetStream: true, StoreDir: ts.MkAbs("nats"), NoLog: true, NoSigs: true,
+	})
+	ts.Check(err)
+	w.nats.Start()
+	if !w.nats.ReadyForConnections(patience) {
+		ts.Fatalf("NATS does not start")
+	}
+	ts.Setenv("NATS", "nats://"+address)
+}
+
+// socket NAME URL connects a real wscat.
+func verbSocket(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	start(ts, args[0], "wscat", []string{"-c", args[1]})
+}
+
+// start NAME PROGRAM ARG… runs a program in the background.
+func verbStart(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	start(ts, args[0], args[1], args[2:])
+}
+
+// send NAME TEXT types a line.
+func verbSend(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	_, err := fmt.Fprintln(processOf(ts, args[0]).input, args[1])
+	ts.Check(err)
+}
+
+// expect NAME REGEXP waits for output behind what earlier expectations have seen.
+func verbExpect(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	ts.Check(processOf(ts, args[0]).expect(args[1]))
+}
+
+// refute NAME TEXT fails when the text is anywhere in the output so far. It is only worth something behind an expectation.
+func verbRefute(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	if text := processOf(ts, args[0]).text(); strings.Contains(text, args[1]) {
+		ts.Fatalf("%q is in:\n%s", args[1], text)
+	}
+}
+
+// hangup NAME interrupts a program, as Ctrl+C does, and waits for its end.
+func verbHangup(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	p := processOf(ts, args[0])
+	ts.Check(p.command.Process.Signal(os.Interrupt))
+	var exit interface{ ExitCode() int }
+	if err := p.wait(); err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// until REGEXP PROGRAM ARG… runs a program again and again until its output matches.
+func verbUntil(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	ts.Check(poll(func() error {
+		p := run1(ts, args[1], args[2:])
+		if err := p.expect(args[0]); err != nil {
+			return errors.New(err.Error())
+		}
+		return nil
+	}))
+}
+
+// run1 runs a program to its end.
+func run1(ts *testscript.TestScript, program string, args []string) *process {
+	worldOf(ts).mu.Lock()
+	delete(worldOf(ts).processes, "until")
+	worldOf(ts).mu.Unlock()
+	p := start(ts, "until", program, args)
+	ts.Check(p.input.Close())
+	if err := p.wait(); err != nil && p.running() {
+		ts.Fatalf("%v", err)
+	}
+	return p
+}
+
+// field VARIABLE PATH sets a variable to a field of the JSON in stdout.
+func verbField(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	value, err := field(ts.ReadFile("stdout"), args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], value)
+}
+
+// aws post|get|delete ENDPOINT ID [TEXT] calls the management API with the AWS SDK; with ! the socket must be gone.
+func verbAWS(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	settings, err := config.LoadDefaultConfig(ctx, config.WithRegion("eu-west-1"),
+		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("key", "secret", "")))
+	ts.Check(err)
+	client := apigatewaymanagementapi.NewFromConfig(settings, func(o *apigatewaymanagementapi.Options) { o.BaseEndpoint = aws.String(args[1]) })
+	id := aws.String(args[2])
+	switch args[0] {
+	case "post":
+		_, err = client.PostToConnection(ctx, &apigatewaymanagementapi.PostToConnectionInput{ConnectionId: id, Data: []byte(args[3])})
+	case "get":
+		var out *apigatewaymanagementapi.GetConnectionOutput
+		if out, err = client.GetConnection(ctx, &apigatewaymanagementapi.GetConnectionInput{ConnectionId: id}); err == nil && out.ConnectedAt == nil {
+			err = errors.New("no connectedAt")
+		}
+	case "delete":
+		_, err = client.DeleteConnection(ctx, &apigatewaymanagementapi.DeleteConnectionInput{ConnectionId: id})
+	default:
+		ts.Fatalf("aws %s is unknown", args[0])
+	}
+	var gone *types.GoneException
+	if neg != errors.As(err, &gone) || (err != nil && gone == nil) {
+		ts.Fatalf("aws %s: %v", args[0], err)
+	}
+}
+
+func processOf(ts *testscript.TestScript, name string) *process {
+	w := worldOf(ts)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.processes[name]
+	if p == nil {
+		ts.Fatalf("%s was never started", filepath.Base(name))
+	}
+	return p
+}
