@@ -46,7 +46,7 @@ fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
 gen: ## write the generated documents
-	go test ./internal/httpapi ./internal/config ./internal/repotest -run 'Golden|Markdown|OpenAPI|Table' -update
+	go test . ./internal/httpapi ./internal/config -run 'Golden|Markdown|OpenAPI|Tables' -update
 
 tools: ## install what the tests need: wscat, and httpie and chromium where apt is allowed
 	@sh tools/install.sh $(TOOLS) $(WSCAT_VERSION)
