@@ -44,6 +44,10 @@ type delivery struct {
 }
 
 func main() {
+	os.Exit(run())
+}
+
+func run() int {
 	asJSON := flag.Bool("json", false, "print the figures as JSON")
 	rounds := flag.Int("rounds", 3, "rounds of each delivery measurement; the median counts")
 	deliveries := flag.Int("deliveries", 300000, "frames to deliver in each round")
@@ -59,8 +63,9 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func (b *bench) run(ctx context.Context) (f figures, err error) {

@@ -32,7 +32,7 @@ type server struct {
 // build compiles a command of this module into dir.
 func build(ctx context.Context, dir, pkg string) (string, error) {
 	path := filepath.Join(dir, filepath.Base(pkg))
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput() //nolint:gosec // packages of this module
 	if err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}
@@ -46,7 +46,7 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 		return nil, err
 	}
 	s := &server{name: name, address: address}
-	s.command = exec.CommandContext(ctx, path, args(address)...)
+	s.command = exec.CommandContext(ctx, path, args(address)...) //nolint:gosec // a binary that was just built
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
 	// A child inherits the affinity of the thread that forks it.
 	runtime.LockOSThread()
@@ -62,8 +62,7 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 		if err != nil {
 			return false
 		}
-		_ = conn.Close()
-		return true
+		return conn.Close() == nil
 	}, func() error { return fmt.Errorf("%s does not listen on %s:\n%s", name, address, s.log.String()) })
 	return s, err
 }
@@ -73,8 +72,11 @@ func (s *server) stop() error {
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.command.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = s.command.Wait() // how it ends on a signal does not matter
+		close(ended)
+	}()
 	select {
 	case <-ended:
 		return nil

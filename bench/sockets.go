@@ -34,7 +34,6 @@ type conn struct {
 	upgraded bool
 	head     []byte // the start of a handshake answer or of a frame header that is not complete
 	skip     uint64 // payload bytes of the current frame still to come
-	ping     bool   // the current frame is a ping
 }
 
 func newSockets() (*sockets, error) {
@@ -68,7 +67,7 @@ func (s *sockets) dial(to netip.AddrPort, series int) error {
 	if err != nil {
 		return err
 	}
-	from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + series)}}
+	from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + series)}} //nolint:gosec // a handful of addresses
 	if err := unix.Bind(fd, from); err != nil {
 		return err
 	}
@@ -97,14 +96,14 @@ func (s *sockets) read() {
 		default:
 		}
 		n, err := unix.EpollWait(s.epoll, events, 100)
-		if err != nil && err != unix.EINTR { //nolint:errorlint // x/sys returns plain errnos
+		if err != nil && err != unix.EINTR {
 			return
 		}
 		for _, event := range events[:max(n, 0)] {
 			fd := int(event.Fd)
 			got, err := unix.Read(fd, buffer)
 			if got <= 0 {
-				if err == unix.EAGAIN || err == unix.EINTR { //nolint:errorlint // as above
+				if err == unix.EAGAIN || err == unix.EINTR {
 					continue
 				}
 				s.closed.Add(1)

@@ -53,7 +53,7 @@ type process struct {
 func start(ts *testscript.TestScript, name, program string, args []string) *process {
 	path, err := lookPath(ts, program)
 	ts.Check(err)
-	p := &process{command: exec.CommandContext(context.Background(), path, args...), done: make(chan struct{})} //nolint:gosec // the script names it
+	p := &process{command: exec.CommandContext(context.Background(), path, args...), done: make(chan struct{})}
 	p.command.Env = environ(ts)
 	p.command.Dir = ts.MkAbs(".")
 	// A group of its own, so that what it starts ends with it.

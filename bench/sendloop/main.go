@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -14,12 +15,12 @@ import (
 
 func main() {
 	size, err := strconv.Atoi(os.Args[2])
-	listener, listenErr := net.Listen("tcp", os.Args[1])
+	listener, listenErr := (&net.ListenConfig{}).Listen(context.Background(), "tcp", os.Args[1])
 	if err != nil || listenErr != nil {
 		fmt.Fprintln(os.Stderr, "usage: sendloop ADDRESS FRAME_BYTES", err, listenErr)
 		os.Exit(2)
 	}
-	frame := append([]byte{0x81, 126, byte(size >> 8), byte(size)}, []byte(strings.Repeat("x", size))...)
+	frame := append([]byte{0x81, 126, byte(size >> 8), byte(size)}, strings.Repeat("x", size)...) //nolint:gosec // a length of 16 bits
 	var mu sync.Mutex
 	var sockets []net.Conn
 	for {

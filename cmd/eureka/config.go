@@ -73,7 +73,7 @@ func (c *checkConfigCmd) Run(s *session) error {
 	if c.File != "" && s.file.Path != c.File {
 		// The file must be read before the flags, so the command runs again with it as --config.
 		args := append([]string{"config", "check", "--config=" + c.File}, rest(s.parsed.Args, c.File)...)
-		if code := s.program.run(s.ctx, args); code != exitOK {
+		if code := s.run(s.ctx, args); code != exitOK {
 			return exitCode(code)
 		}
 		return nil

@@ -175,11 +175,11 @@ func (a *App) stop(ctx context.Context) error {
 }
 
 // ready says why the service should get no traffic; nil when it should.
-func (a *App) ready(context.Context) error {
+func (a *App) ready(ctx context.Context) error {
 	if a.draining.Load() {
 		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down")
 	}
-	return a.engine.Ready()
+	return a.engine.Ready(ctx)
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

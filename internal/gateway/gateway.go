@@ -42,14 +42,14 @@ type Gateway struct {
 	options Options
 	limits  Limits
 	metrics metrics
-	ctx     context.Context // of the use cases; not cancelled by a drain
-	cancel  context.CancelFunc
+	stop    chan struct{} // closed to end the sweeper
 
 	draining atomic.Bool
 	mu       sync.Mutex
 	streams  map[*stream]struct{}
 	drained  sync.WaitGroup // one per socket between its handshake and the end of its Disconnect
 	swept    chan struct{}  // closed when the sweeper has ended
+	stopOnce sync.Once
 }
 
 // New returns a Gateway whose sweeper runs until Drain.
@@ -59,9 +59,8 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		options: o, limits: o.Limits.withDefaults(), metrics: newMetrics(o.Metrics),
-		streams: map[*stream]struct{}{}, swept: make(chan struct{}),
+		streams: map[*stream]struct{}{}, stop: make(chan struct{}), swept: make(chan struct{}),
 	}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
 	go g.sweep()
 	return g, nil
 }
@@ -94,7 +93,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		case <-time.After(closeWait):
 		}
 	}
-	g.cancel()
+	g.stopOnce.Do(func() { close(g.stop) })
 	<-g.swept
 	return err
 }
@@ -136,7 +135,7 @@ func (g *Gateway) sweep() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-g.ctx.Done():
+		case <-g.stop:
 			return
 		case now := <-ticker.C:
 			for _, s := range g.all() {

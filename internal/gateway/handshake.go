@@ -66,7 +66,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	}
 	c, early, err := upgrade(w, r, key)
 	if err != nil {
-		g.disconnected(id, s, eureka.CloseAbnormal, "the connection ended during the handshake")
+		g.disconnected(id, s, eureka.CloseAbnormal, "the connection ended during the handshake") //nolint:contextcheck // see there
 		return eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
 	}
 	g.metrics.connects.WithLabelValues("ok").Inc()
@@ -74,7 +74,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	s.bind(c)
 	s.release(result.Frames)
 	// The handler returns so that net/http frees its buffers; the socket goes on in a goroutine of its own.
-	go g.serve(socket{id: id, identity: identity, stream: s}, early)
+	go g.serve(socket{id: id, identity: identity, stream: s}, early) //nolint:contextcheck // a socket outlives its handshake
 	return nil
 }
 
@@ -131,7 +131,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 		return nil, nil, err
 	}
 	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ = buffered.Reader.Peek(n) // n bytes are there
+		early, _ = buffered.Peek(n) // n bytes are there
 		early = append([]byte(nil), early...)
 	}
 	return c, early, nil

@@ -332,7 +332,7 @@ func (h *Hub) Move(from, to string) (left, gained int) {
 	return left, gained
 }
 
-func (h *Hub) shard(key string) int { return int(maphash.String(h.seed, key) & (shards - 1)) } //nolint:gosec // below 64
+func (h *Hub) shard(key string) int { return int(maphash.String(h.seed, key) & (shards - 1)) }
 
 func (h *Hub) entry(id string) *entry {
 	shard := &h.sockets[h.shard(id)]

@@ -16,29 +16,23 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 	if err != nil {
 		return eureka.Page[eureka.Socket]{}, err
 	}
-	entries := h.candidates(q)
-	now := h.now().UnixMilli()
-	entries = slices.DeleteFunc(entries, func(e *entry) bool {
-		return (q.ID != "" && e.socket.ID != q.ID) || (q.User != "" && e.socket.User != q.User) ||
-			(e.socket.ExpiresAt != 0 && e.socket.ExpiresAt <= now)
-	})
+	entries := h.selected(q)
 	page := eureka.Page[eureka.Socket]{Total: len(entries)}
 	if q.Size() == 0 {
 		return page, nil
 	}
-	order := func(a, b *entry) int { return a.socket.Position().Compare(b.socket.Position()) }
-	if !q.Asc {
-		order = func(a, b *entry) int { return b.socket.Position().Compare(a.socket.Position()) }
+	before := func(a, b eureka.SocketPosition) int {
+		if q.Asc {
+			return a.Compare(b)
+		}
+		return b.Compare(a)
 	}
-	slices.SortFunc(entries, order)
+	slices.SortFunc(entries, func(a, b *entry) int { return before(a.socket.Position(), b.socket.Position()) })
 	start := min(q.Offset(), len(entries))
 	if q.After != "" {
-		start = len(entries)
-		for i, e := range entries {
-			if c := e.socket.Position().Compare(after); (q.Asc && c > 0) || (!q.Asc && c < 0) {
-				start = i
-				break
-			}
+		start = slices.IndexFunc(entries, func(e *entry) bool { return before(after, e.socket.Position()) < 0 })
+		if start < 0 {
+			start = len(entries)
 		}
 	}
 	end := min(start+q.Size(), len(entries))
@@ -51,6 +45,15 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 		page.Next = entries[end-1].socket.Position().String()
 	}
 	return page, nil
+}
+
+// selected returns the live entries of a query, in no order.
+func (h *Hub) selected(q eureka.SocketQuery) []*entry {
+	now := h.now().UnixMilli()
+	return slices.DeleteFunc(h.candidates(q), func(e *entry) bool {
+		return (q.ID != "" && e.socket.ID != q.ID) || (q.User != "" && e.socket.User != q.User) ||
+			(e.socket.ExpiresAt != 0 && e.socket.ExpiresAt <= now)
+	})
 }
 
 // candidates returns the entries of the narrowest registry that the query names; the caller filters by the rest.

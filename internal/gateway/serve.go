@@ -42,7 +42,8 @@ func (g *Gateway) disconnected(id string, s *stream, code eureka.CloseCode, reas
 	// A message that arrives from now on must not pile up in a stream that nobody reads.
 	s.end(code, reason, 0)
 	g.metrics.closed(code)
-	ctx, cancel := context.WithTimeout(g.ctx, g.limits.FrameTimeout)
+	// Not the request's context: a socket outlives its handshake, and its end must be reported on a draining node too.
+	ctx, cancel := context.WithTimeout(context.Background(), g.limits.FrameTimeout)
 	defer cancel()
 	if err := g.options.Handler.Disconnect(ctx, id, code, reason); err != nil {
 		g.options.Log.Warn("the end of a socket could not be reported", slog.String("socket", id), slog.Any("error", err))
@@ -134,7 +135,7 @@ func (g *Gateway) text(k socket, text []byte) {
 		}
 	}()
 	k.stream.hold()
-	ctx, cancel := context.WithTimeout(g.ctx, g.limits.FrameTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), g.limits.FrameTimeout)
 	defer cancel()
 	k.stream.release(g.options.Handler.Frame(ctx, core.FrameRequest{SocketID: k.id, Identity: k.identity, Text: text}))
 }

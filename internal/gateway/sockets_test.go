@@ -127,9 +127,11 @@ func TestDrain(t *testing.T) {
 	if n := w.handler.endings.Load(); n != sockets+1 || w.hub.Sockets() != 0 {
 		t.Errorf("%d ends reported, %d sockets left", n, w.hub.Sockets())
 	}
-	if _, response, err := websocket.Dial(t.Context(), w.server.URL, nil); err == nil || response == nil || response.StatusCode != 503 {
-		t.Errorf("a draining node answered %v, %v", response, err)
+	_, response, err := websocket.Dial(t.Context(), w.server.URL, nil)
+	if err == nil || response == nil || response.StatusCode != 503 {
+		t.Fatalf("a draining node answered %v, %v", response, err)
 	}
+	_ = response.Body.Close()
 }
 
 func TestDrainCutsWhoDoesNotLeave(t *testing.T) {

@@ -36,7 +36,7 @@ func (a *api) connectionRoutes(mux *http.ServeMux) {
 func withoutStage(r *http.Request) *http.Request {
 	path := r.URL.EscapedPath()
 	stage, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !ok || stage == "" || !(strings.HasPrefix(rest, "@connections/") || strings.HasPrefix(rest, "%40connections/")) {
+	if !ok || stage == "" || (!strings.HasPrefix(rest, "@connections/") && !strings.HasPrefix(rest, "%40connections/")) {
 		return r
 	}
 	r = r.Clone(r.Context())

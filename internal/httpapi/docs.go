@@ -16,9 +16,11 @@ func docsPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func docsFile(w http.ResponseWriter, r *http.Request) {
-	switch file := r.PathValue("file"); file {
-	case "docs.js", "docs.css":
-		http.ServeFileFS(w, r, docsFiles, "docs/"+file)
+	switch r.PathValue("file") {
+	case "docs.js":
+		http.ServeFileFS(w, r, docsFiles, "docs/docs.js")
+	case "docs.css":
+		http.ServeFileFS(w, r, docsFiles, "docs/docs.css")
 	default:
 		http.Redirect(w, r, "/docs", http.StatusFound)
 	}

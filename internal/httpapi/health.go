@@ -45,13 +45,14 @@ func (a *api) plain(mux *http.ServeMux) {
 // welcome is what a person sees first.
 func (a *api) welcome(w http.ResponseWriter, r *http.Request) {
 	hello := a.options.Hello()
+	host := hostOf(r)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, err := fmt.Fprintf(w, `%s/%s
 
 Listen:   wscat -c 'ws://%[3]s?channels=1000001'
 Publish:  curl -d '{"data":{"message":"hello"}}' http://%[3]s/sockets/1000001/broadcast
 API:      http://%[3]s/docs
-`, hello.Name, hello.Version, hostOf(r))
+`, hello.Name, hello.Version, host)
 	if err != nil {
 		noteError(r.Context(), err)
 	}

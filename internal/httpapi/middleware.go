@@ -93,21 +93,28 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 		if route == "" {
 			route = "none"
 		}
-		defer func() {
-			if fault := recover(); fault != nil {
-				rec.err = recovered(fault)
-				a.options.Log.Error("a request panicked", slog.String("route", route), slog.Any("error", rec.err), slog.String("stack", string(debug.Stack())))
-				if sw.status == 0 {
-					problem.Write(sw, rec.err)
-				}
-			}
-			took := time.Since(began)
-			requests.WithLabelValues(route, method(r.Method), strconv.Itoa(sw.status)).Inc()
-			seconds.WithLabelValues(route).Observe(took.Seconds())
-			a.logRequest(r.Context(), route, id, sw.status, took, rec.err)
-		}()
-		a.serve(mux, sw, r)
+		a.guard(mux, sw, r, route, rec)
+		took := time.Since(began)
+		requests.WithLabelValues(route, method(r.Method), strconv.Itoa(sw.status)).Inc()
+		seconds.WithLabelValues(route).Observe(took.Seconds())
+		a.logRequest(r.Context(), route, id, sw.status, took, rec.err)
 	})
+}
+
+// guard serves a request and turns a panic into an answer and a log entry; the service goes on.
+func (a *api) guard(mux *http.ServeMux, w *statusWriter, r *http.Request, route string, rec *record) {
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		rec.err = recovered(fault)
+		a.options.Log.Error("a request panicked", slog.String("route", route), slog.Any("error", rec.err), slog.String("stack", string(debug.Stack())))
+		if w.status == 0 {
+			problem.Write(w, rec.err)
+		}
+	}()
+	a.serve(mux, w, r)
 }
 
 func (a *api) logRequest(ctx context.Context, route, id string, status int, took time.Duration, err error) {

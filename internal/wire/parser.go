@@ -142,10 +142,10 @@ func (p *Parser) checkSize() *Fault {
 	case 127:
 		size = binary.BigEndian.Uint64(p.header[2:])
 	}
-	if p.opcode&controlBit == 0 && size > uint64(max(p.MaxMessage-len(p.message), 0)) { //nolint:gosec // max keeps it positive
+	if p.opcode&controlBit == 0 && size > uint64(max(p.MaxMessage-len(p.message), 0)) {
 		return &Fault{eureka.CloseTooBig, fmt.Sprintf("a message may have %d bytes", p.MaxMessage)}
 	}
-	p.left = int(size) //nolint:gosec // bounded by MaxMessage or 125
+	p.left = int(size)
 	return nil
 }
 

@@ -185,14 +185,14 @@ const readyTimeout = 2 * time.Second
 
 // Ready returns nil when the connection is up, JetStream answers and the channel replica is complete; else a
 // CodeUnavailable error that says what is missing.
-func (e *Engine) Ready() error {
+func (e *Engine) Ready(ctx context.Context) error {
 	if !e.nc.IsConnected() {
 		return eureka.Errorf(eureka.CodeUnavailable, "the connection to NATS is lost")
 	}
 	if err := e.channels.ready(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if _, err := e.js.AccountInfo(ctx); err != nil {
 		return eureka.WrapError(eureka.CodeUnavailable, err, "JetStream does not answer")

@@ -97,11 +97,11 @@ func TestNATSGoesAwayAndComesBackUnderTraffic(t *testing.T) {
 		defer mu.Unlock()
 		return refused > 20
 	})
-	if eureka.CodeOf(n.engine.Ready()) != eureka.CodeUnavailable {
+	if eureka.CodeOf(n.engine.Ready(t.Context())) != eureka.CodeUnavailable {
 		t.Error("the engine says it is ready without NATS")
 	}
 	natsengine.StartServerOn(t, dir, address.Port)
-	eventually(t, "the engine is ready again", func() bool { return n.engine.Ready() == nil })
+	eventually(t, "the engine is ready again", func() bool { return n.engine.Ready(t.Context()) == nil })
 	eventually(t, "the subscriber hears of the gap", func() bool { return has(s, `"code":"gap"`) })
 	before := len(s.Frames())
 	eventually(t, "messages flow again by themselves", func() bool { return len(s.Frames()) > before+20 })
