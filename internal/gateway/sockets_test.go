@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -128,7 +129,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("%d ends reported, %d sockets left", n, w.hub.Sockets())
 	}
 	_, response, err := websocket.Dial(t.Context(), w.server.URL, nil)
-	if err == nil || response == nil || response.StatusCode != 503 {
+	if err == nil || response == nil || response.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("a draining node answered %v, %v", response, err)
 	}
 	_ = response.Body.Close()
