@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -77,6 +78,9 @@ type Published struct {
 // New returns a client of the service at base, such as http://localhost:8832. CodeInvalid when that is no HTTP URL.
 func New(base string) (*Client, error) {
 	u, err := url.Parse(strings.TrimRight(base, "/"))
+	if err == nil && (u.Scheme == "ws" || u.Scheme == "wss") {
+		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1) // what the service prints for wscat is its address too
+	}
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, eureka.FieldError("url", "%q is no address of a service; write it as %s", base, DefaultURL)
 	}
@@ -200,6 +204,10 @@ func (c *Client) unreachable(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	var slow net.Error
+	if errors.As(err, &slow) && slow.Timeout() {
+		return eureka.WrapError(eureka.CodeTimeout, err, "the service at %s does not answer in time", c.base)
+	}
 	return eureka.WrapError(eureka.CodeUnavailable, err, "no service answers at %s; start one with `eureka serve`, or name another with --url", c.base)
 }
 
@@ -213,9 +221,12 @@ func refused(status int, text []byte) error {
 	if json.Unmarshal(text, &d) == nil && d.Code != "" {
 		return &eureka.Error{Code: d.Code, Message: d.Detail, Field: d.Field}
 	}
-	code := eureka.CodeInternal
-	if status < http.StatusInternalServerError {
-		code = eureka.CodeInvalid
+	code := eureka.CodeInvalid
+	switch {
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		code = eureka.CodeUnavailable // a proxy whose service restarts
+	case status >= http.StatusInternalServerError:
+		code = eureka.CodeInternal
 	}
 	return eureka.Errorf(code, "the service answered with status %s", strconv.Itoa(status))
 }

@@ -48,6 +48,9 @@ type Listener struct {
 	OnState  func(string)
 }
 
+// stopped is OnFrame's wish to end, whatever its error is.
+type stopped struct{ error }
+
 // closing is how a connection ended.
 type closing struct {
 	code   eureka.CloseCode
@@ -65,6 +68,9 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 	for first := true; ; first = false {
 		began := time.Now()
 		end, err := c.listenOnce(ctx, l, first)
+		if stop, ok := errors.AsType[stopped](err); ok {
+			return stop.error
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -124,7 +130,7 @@ func (c *Client) listenOnce(ctx context.Context, l Listener, first bool) (closin
 		}
 		if err := l.OnFrame(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
-			return end, err
+			return end, stopped{err}
 		}
 	}
 }

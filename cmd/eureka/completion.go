@@ -47,15 +47,15 @@ func bash(words map[string][]string) string {
 		fmt.Fprintf(&cases, "    %q) words=%q ;;\n", path, strings.Join(words[path], " "))
 	}
 	return `_eureka() {
-  local current="${COMP_WORDS[COMP_CWORD]}" path="" words="" i
+  local current="${COMP_WORDS[COMP_CWORD]}" line="" words="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "${COMP_WORDS[i]}" in
       -*) ;;
-      *) case "$path" in *" "*) ;; *) path="${path:+$path }${COMP_WORDS[i]}" ;; esac ;;
+      *) case "$line" in *" "*) ;; *) line="${line:+$line }${COMP_WORDS[i]}" ;; esac ;;
     esac
   done
-  case "$path" in
-` + cases.String() + `    *) path="${path%% *}"; case "$path" in
+  case "$line" in
+` + cases.String() + `    *) line="${line%% *}"; case "$line" in
 ` + cases.String() + `    esac ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))

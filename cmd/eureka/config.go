@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 
 	"eureka"
@@ -52,7 +51,7 @@ func (s *session) source(d config.Setting) string {
 			return "flag --" + d.Flag
 		}
 	}
-	if _, set := os.LookupEnv(d.Env); set {
+	if s.getenv(d.Env) != "" {
 		return "environment " + d.Env
 	}
 	if _, ok := s.file.Value(d.Key); ok {

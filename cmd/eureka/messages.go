@@ -72,15 +72,20 @@ func (c *listenCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	seen := 0
+	seen, refused := 0, 0
 	err = service.Listen(s.ctx, client.Listener{
 		Channels: c.Channels,
 		OnFrame: func(f client.Frame) error {
 			if err := s.printFrame(f); err != nil {
 				return err
 			}
-			if f.Action == eureka.ActionMessage {
+			switch {
+			case f.Action == eureka.ActionMessage:
 				seen++
+			case f.Error != nil && f.Error.Code != eureka.CodeGap:
+				if refused++; refused >= len(c.Channels) {
+					return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
+				}
 			}
 			if c.Count > 0 && seen >= c.Count {
 				return errEnough

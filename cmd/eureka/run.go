@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -75,6 +74,7 @@ func (p program) run(ctx context.Context, args []string) int {
 	if err != nil {
 		return s.fail(err)
 	}
+	ignoreEnvironment(s.parser.Model.Node)
 	s.parsed, err = s.parser.Parse(args)
 	if exited >= 0 {
 		return exited // --help has been printed
@@ -88,7 +88,7 @@ func (p program) run(ctx context.Context, args []string) int {
 
 // settingsFile reads the file that --config or EUREKA_CONFIG names, for the commands that take settings.
 func (s *session) settingsFile(args []string) (config.File, error) {
-	if len(args) == 0 || (args[0] != "serve" && args[0] != "config") {
+	if command := commandOf(args); command != "serve" && command != "config" {
 		return config.File{}, nil
 	}
 	if err := config.CheckEnvironment(s.environ); err != nil {
@@ -108,6 +108,29 @@ func (s *session) settingsFile(args []string) (config.File, error) {
 	return config.ReadFile(path)
 }
 
+// ignoreEnvironment leaves the variables to the resolver. Flag.Envs stays, for the help.
+func ignoreEnvironment(node *kong.Node) {
+	for _, flag := range node.Flags {
+		flag.Tag.Envs = nil
+	}
+	for _, child := range node.Children {
+		ignoreEnvironment(child)
+	}
+}
+
+// commandOf returns the command of a command line: its first word that is no flag, nor the value of one that may stand in front.
+func commandOf(args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--url":
+			i++
+		case !strings.HasPrefix(args[i], "-"):
+			return args[i]
+		}
+	}
+	return ""
+}
+
 func (s *session) getenv(name string) string {
 	for _, pair := range s.environ {
 		if value, ok := strings.CutPrefix(pair, name+"="); ok {
@@ -117,13 +140,13 @@ func (s *session) getenv(name string) string {
 	return ""
 }
 
-// resolver gives kong the file's values, but only where the environment has none: it comes after the file, and kong asks in
-// the other order.
+// resolver gives kong the values of the environment and, where that has none, of the file. kong would read the process's own environment
+// and let the file win over it; ignoreEnvironment keeps it from that.
 func (s *session) resolver() kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		for _, name := range flag.Envs {
-			if _, set := os.LookupEnv(name); set {
-				return nil, nil
+			if value := s.getenv(name); value != "" {
+				return value, nil
 			}
 		}
 		if value, ok := s.file.Value(strings.ReplaceAll(flag.Name, "-", "_")); ok {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -82,11 +83,7 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 	}
 	storage := "NATS in this process, state in " + c.DataDir
 	if c.NATS != "" {
-		for _, d := range config.Declarations() {
-			if d.Key == "nats" {
-				storage = "NATS at " + d.Value(c.Settings)
-			}
-		}
+		storage = "NATS at " + natsURL(c.Settings)
 	}
 	host := shown(a.Addr())
 	open := "loopback only"
@@ -102,6 +99,16 @@ func (c *serveCmd) announce(s *session, a *app.App) {
               curl -d '{"data":{"message":"hello"}}' http://%[3]s/sockets/1000001/broadcast
 
 `, version(), a.Node(), host, storage, open)
+}
+
+// natsURL is the address of the external NATS without its credentials.
+func natsURL(settings config.Settings) string {
+	for _, d := range config.Declarations() {
+		if d.Key == "nats" {
+			return d.Value(settings)
+		}
+	}
+	return ""
 }
 
 // shown is an address to click on: localhost instead of the wildcard or loopback address.
@@ -126,11 +133,16 @@ func nextStep(err error, settings config.Settings) error {
 		message += "; choose another with --listen or --data-dir, or change its permissions"
 	case eureka.CodeUnavailable:
 		if settings.NATS != "" {
-			message += "; check that it runs, or leave --nats out to run one inside the process"
+			message += " at " + natsURL(settings) + "; check that it runs, or leave --nats out to run one inside the process"
 		}
 	default:
 	}
-	return eureka.WrapError(code, err, "%s", message)
+	// The cause stays the foreign one: the message itself is not to be read twice.
+	var own *eureka.Error
+	if errors.As(err, &own) {
+		err = own.Err
+	}
+	return &eureka.Error{Code: code, Message: message, Err: err}
 }
 
 func (s *session) logger(settings config.Settings) *slog.Logger {

@@ -34,6 +34,7 @@ func NewOrigins(allowed []string) (*Origins, error) {
 	}
 	o := &Origins{exact: make(map[string]bool, len(allowed))}
 	for _, entry := range allowed {
+		entry = strings.TrimSpace(entry)
 		switch entry {
 		case "*":
 			o.all = true

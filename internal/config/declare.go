@@ -2,8 +2,8 @@ package config
 
 import (
 	"fmt"
-	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -81,20 +81,36 @@ func (d Setting) Value(s Settings) string {
 	return text
 }
 
-// redact removes user names, passwords and tokens from a comma list of URLs.
+// schemeStart finds where each URL of a list begins.
+var schemeStart = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://`)
+
+// redact hides what may be a credential in a comma list of URLs: all between the scheme and the last @, and everything behind ? or #.
+// It hides rather too much: passwords may hold commas and #.
 func redact(list string) string {
-	parts := strings.Split(list, ",")
-	for i, part := range parts {
-		if u, err := url.Parse(strings.TrimSpace(part)); err == nil && u.Host != "" {
-			if u.User != nil {
-				u.User = url.User("xxxxx")
-			}
-			parts[i] = u.String()
-		} else if at := strings.LastIndexByte(part, '@'); at >= 0 {
-			parts[i] = "xxxxx" + part[at:]
-		}
+	starts := schemeStart.FindAllStringIndex(list, -1)
+	if len(starts) == 0 {
+		return hidden("", list)
 	}
-	return strings.Join(parts, ",")
+	var b strings.Builder
+	b.WriteString(list[:starts[0][0]])
+	for i, at := range starts {
+		end := len(list)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		b.WriteString(hidden(list[at[0]:at[1]], list[at[1]:end]))
+	}
+	return b.String()
+}
+
+func hidden(scheme, rest string) string {
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "xxxxx" + rest[at:]
+	}
+	if at := strings.IndexAny(rest, "?#"); at >= 0 {
+		rest = rest[:at+1] + "xxxxx"
+	}
+	return scheme + rest
 }
 
 // Markdown documents all settings; docs/configuration.md is what it returns.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 )
 
 // maxFile is the largest settings file, in bytes.
-const maxFile = 1 << 20
+const maxFile = 64 << 10
 
 // File is the settings of a file as text, by key.
 type File struct {
@@ -53,7 +54,8 @@ func parseFile(path string, text []byte) (File, error) {
 		if errors.As(err, &located) && located.GetToken() != nil {
 			line = ":" + strconv.Itoa(located.GetToken().Position.Line)
 		}
-		return f, eureka.WrapError(eureka.CodeInvalid, err, "%s%s: is not YAML of the form key: value", path, line)
+		// The parser's own text quotes the file, which may hold a password.
+		return f, eureka.Errorf(eureka.CodeInvalid, "%s%s: is not YAML of the form key: value", path, line)
 	}
 	for _, d := range slices.Sorted(maps.Keys(raw)) {
 		where := fmt.Sprintf("%s:%d", path, lineOf(text, d))
@@ -78,7 +80,10 @@ func (f File) Value(key string) (string, bool) {
 	return v, ok
 }
 
-// CheckEnvironment refuses variables that look like settings and are none.
+// orchestrated are the variables that Kubernetes gives every container of a namespace with a service named eureka.
+var orchestrated = regexp.MustCompile(`^EUREKA(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9].*)?)$`)
+
+// CheckEnvironment refuses variables that look like settings and are none. An empty variable counts as not set.
 func CheckEnvironment(environ []string) error {
 	known := slices.Clone(otherEnv)
 	for _, d := range Declarations() {
@@ -86,7 +91,7 @@ func CheckEnvironment(environ []string) error {
 	}
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, EnvPrefix) {
+		if !strings.HasPrefix(name, EnvPrefix) || value == "" || orchestrated.MatchString(name) {
 			continue
 		}
 		if !slices.Contains(known, name) {
@@ -129,7 +134,7 @@ func (d Setting) check(value string) error {
 			return fmt.Errorf("%q is no number", value)
 		}
 	case reflect.TypeFor[bool]():
-		if _, err := strconv.ParseBool(value); err != nil {
+		if !slices.Contains([]string{"true", "false", "yes", "no", "1", "0"}, value) {
 			return fmt.Errorf("%q is neither true nor false", value)
 		}
 	}
@@ -171,7 +176,8 @@ func lineOf(text []byte, key string) int {
 	number := 0
 	for line := range strings.Lines(string(text)) {
 		number++
-		if rest, ok := strings.CutPrefix(strings.TrimLeft(line, `"'`), key); ok && strings.Contains(rest, ":") {
+		rest, ok := strings.CutPrefix(strings.TrimLeft(line, `"'`), key)
+		if ok && strings.HasPrefix(strings.TrimLeft(rest, "\"' \t"), ":") {
 			return number
 		}
 	}

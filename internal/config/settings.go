@@ -10,11 +10,13 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"eureka"
+	"eureka/internal/auth"
 )
 
 // UndeclaredPolicy says what happens on channel ids that nobody created.
@@ -50,6 +52,11 @@ type Settings struct {
 	LogLevel           string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
 	LogFormat          string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
 }
+
+var (
+	namespacePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+	nodePattern      = regexp.MustCompile(`^[a-z2-7]{8}$`)
+)
 
 // Verify checks each value and what they mean together. (kong would call a method named Validate by itself, as a usage error.) CodeInvalid or, for an open service on a public address, CodeForbidden.
 func (s Settings) Verify() error {
@@ -90,6 +97,19 @@ func (s Settings) Verify() error {
 		if d.value < d.low || d.value > d.high {
 			return eureka.FieldError(d.key, "must be between %s and %s", d.low, d.high)
 		}
+	}
+	switch {
+	case s.NATS == "" && s.Replicas > 1:
+		return eureka.FieldError("replicas", "must be 1 with the NATS server in this process; more need an external cluster (setting nats)")
+	case s.NATS == "" && s.DataDir == "":
+		return eureka.FieldError("data_dir", "is empty")
+	case !namespacePattern.MatchString(s.Namespace):
+		return eureka.FieldError("namespace", "must be 1 to 32 characters of A-Z a-z 0-9 _ and -")
+	case s.Node != "" && !nodePattern.MatchString(s.Node):
+		return eureka.FieldError("node", "must be 8 characters of a-z and 2-7")
+	}
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
 	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)

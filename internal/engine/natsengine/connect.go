@@ -3,8 +3,6 @@ package natsengine
 import (
 	"errors"
 	"log/slog"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,27 +55,9 @@ func (e *Engine) connect() error {
 	}
 	nc, err := nats.Connect(e.options.URL, options...)
 	if err != nil {
-		return eureka.WrapError(eureka.CodeUnavailable, err, "NATS at %s does not answer", Redact(e.options.URL))
+		return eureka.WrapError(eureka.CodeUnavailable, err, "NATS does not answer")
 	}
 	e.nc = nc
 	e.metrics.connected.Set(1)
 	return nil
-}
-
-// Redact returns a NATS URL, or a comma list of them, without user names, passwords and tokens.
-func Redact(list string) string {
-	parts := strings.Split(list, ",")
-	for i, part := range parts {
-		u, err := url.Parse(strings.TrimSpace(part))
-		switch {
-		case err != nil:
-			parts[i] = "(unreadable)"
-		case u.Host == "":
-			parts[i] = strings.TrimSpace(part[strings.LastIndexByte(part, '@')+1:])
-		default:
-			u.User = nil
-			parts[i] = u.String()
-		}
-	}
-	return strings.Join(parts, ",")
 }

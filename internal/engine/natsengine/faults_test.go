@@ -358,7 +358,7 @@ func TestExternalServerRefused(t *testing.T) {
 	_, err := natsengine.Open(t.Context(), natsengine.Options{
 		URL: "nats://ann:secret@127.0.0.1:1", Node: natsengine.NewNodeID(), Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
 	})
-	if eureka.CodeOf(err) != eureka.CodeUnavailable || strings.Contains(eureka.MessageOf(err), "secret") || !strings.Contains(eureka.MessageOf(err), "127.0.0.1:1") {
+	if eureka.CodeOf(err) != eureka.CodeUnavailable || strings.Contains(eureka.MessageOf(err), "secret") {
 		t.Errorf("got %v", err)
 	}
 }
