@@ -1,0 +1,208 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"eureka"
+	"eureka/client"
+)
+
+func newClient(t *testing.T, h http.HandlerFunc) *client.Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	c, err := client.New(server.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNew(t *testing.T) {
+	for _, base := range []string{"http://localhost:8832", "https://x/prefix/", "ws://localhost:1", "wss://x"} {
+		if _, err := client.New(base); err != nil {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+	for _, base := range []string{"", "localhost:8832", "ftp://x", "http://", "://"} {
+		if _, err := client.New(base); eureka.CodeOf(err) != eureka.CodeInvalid {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		body   string
+		code   eureka.Code
+		want   string
+	}{
+		{404, `{"code":"not_found","detail":"there is no channel","field":"id"}`, eureka.CodeNotFound, "there is no channel"},
+		{409, `{"code":"conflict","detail":"taken"}`, eureka.CodeConflict, "taken"},
+		{502, `<html>`, eureka.CodeUnavailable, "502"},
+		{500, ``, eureka.CodeInternal, "500"},
+		{418, `{}`, eureka.CodeInvalid, "418"},
+		{200, `<html>`, eureka.CodeInternal, "does not answer like"},
+	} {
+		c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = fmt.Fprint(w, tt.body)
+		})
+		_, err := c.Channel(t.Context(), "a")
+		if eureka.CodeOf(err) != tt.code || !strings.Contains(eureka.MessageOf(err), tt.want) {
+			t.Errorf("%d %s: %v", tt.status, tt.body, err)
+		}
+	}
+	c, err := client.New("http://127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Channel(t.Context(), "a"); eureka.CodeOf(err) != eureka.CodeUnavailable || !strings.Contains(eureka.MessageOf(err), "eureka serve") {
+		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+func TestCallsAreEscaped(t *testing.T) {
+	var path atomic.Value
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		path.Store(r.Method + " " + r.URL.EscapedPath())
+		_, _ = fmt.Fprint(w, `{}`)
+	})
+	for id, want := range map[string]string{"a/b": "a%2Fb", "a b": "a%20b", "..": "..", "a?b": "a%3Fb"} {
+		if _, err := c.DeleteChannel(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.ReplaceAll(path.Load().(string), "%2E", ".")
+		if got != "DELETE /channels/"+want {
+			t.Errorf("%q became %s", id, got)
+		}
+	}
+}
+
+// script answers each connection in turn with what the test says.
+func script(t *testing.T, turns ...func(ctx context.Context, c *websocket.Conn)) (*client.Client, *atomic.Int64) {
+	t.Helper()
+	var count atomic.Int64
+	return newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		n := int(count.Add(1))
+		if got := r.URL.Query()["channels"]; len(got) != 2 || got[0] != "A" {
+			t.Errorf("asked for %v", got)
+		}
+		if n > len(turns) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = fmt.Fprint(w, `{"code":"forbidden","detail":"enough"}`)
+			return
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		turns[n-1](r.Context(), c)
+		_ = c.CloseNow()
+	}), &count
+}
+
+func say(ctx context.Context, c *websocket.Conn, frame string) {
+	_ = c.Write(ctx, websocket.MessageText, []byte(frame)) // a lost one shows as a missing frame
+}
+
+func TestListenComesBack(t *testing.T) {
+	c, count := script(t,
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"channel":"A","action":"message","event":"e","data":{"n":1},"ts":5}`)
+			say(ctx, c, `not json`)
+			say(ctx, c, `{"action":"bye","data":{"code":4500,"reconnect":true,"after":20}}`)
+			_ = c.Close(4500, "restart")
+		},
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"channel":"A","action":"message","data":2}`)
+		}, // and breaks
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"channel":"A","action":"message","data":3}`)
+			_ = c.Close(4480, "kicked")
+		},
+	)
+	var frames []client.Frame
+	var states []string
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := c.Listen(ctx, client.Listener{
+		Channels: []string{"A", "B"},
+		OnFrame:  func(f client.Frame) error { frames = append(frames, f); return nil },
+		OnState:  func(s string) { states = append(states, s) },
+	})
+	if eureka.CodeOf(err) != eureka.CodeGone || !strings.Contains(eureka.MessageOf(err), "4480") {
+		t.Errorf("ended with %v", err)
+	}
+	if len(frames) != 3 || frames[0].Event != "e" || frames[0].TS != 5 || string(frames[2].Data) != "3" || count.Load() != 3 {
+		t.Errorf("%d connections, frames %+v", count.Load(), frames)
+	}
+	if all := strings.Join(states, "\n"); strings.Count(all, "may be missed") != 2 || strings.Count(all, "listening again") != 2 {
+		t.Errorf("states:\n%s", all)
+	}
+}
+
+func TestListenEnds(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
+		c, _ := script(t)
+		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }})
+		if eureka.CodeOf(err) != eureka.CodeForbidden {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("refused on the way back", func(t *testing.T) {
+		c, _ := script(t, func(context.Context, *websocket.Conn) {})
+		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }})
+		if eureka.CodeOf(err) != eureka.CodeForbidden {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("by its caller, whatever the error", func(t *testing.T) {
+		c, count := script(t, func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"message","data":1}`)
+			_, _, _ = c.Read(ctx)
+		})
+		enough := eureka.Errorf(eureka.CodeUnavailable, "enough")
+		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return enough }})
+		if !errors.Is(err, enough) || count.Load() != 1 {
+			t.Errorf("ended with %v after %d connections", err, count.Load())
+		}
+	})
+	t.Run("with its context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c, _ := script(t, func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"message","data":1}`)
+			_, _, _ = c.Read(ctx)
+		})
+		err := c.Listen(ctx, client.Listener{Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { cancel(); return nil }})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+func TestMessageIsSentAsItIs(t *testing.T) {
+	var body atomic.Value
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		var m map[string]any
+		_ = json.NewDecoder(r.Body).Decode(&m) // what is wrong shows below
+		body.Store(fmt.Sprint(m))
+		_, _ = fmt.Fprint(w, `{"channel":"1","delivered":3}`)
+	})
+	out, err := c.Publish(t.Context(), "a", client.Message{Data: json.RawMessage(`{"a":"é"}`), Event: "e"})
+	if err != nil || out.Delivered != 3 || body.Load() != "map[data:map[a:é] event:e]" {
+		t.Errorf("%+v, %v, sent %v", out, err, body.Load())
+	}
+}
