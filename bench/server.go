@@ -26,7 +26,6 @@ type server struct {
 	command *exec.Cmd
 	log     bytes.Buffer
 	started time.Time
-	clients *sockets
 }
 
 // build compiles a command of this module into dir.

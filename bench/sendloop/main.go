@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,9 +45,10 @@ func main() {
 				_, _ = reader.Discard(length)
 				mu.Lock()
 				if strings.HasPrefix(first, "POST") {
-					for _, socket := range sockets {
-						_, _ = socket.Write(frame)
-					}
+					sockets = slices.DeleteFunc(sockets, func(socket net.Conn) bool {
+						_, err := socket.Write(frame)
+						return err != nil
+					})
 					_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 				} else {
 					_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\n\r\n"))

@@ -126,7 +126,7 @@ func TestRedaction(t *testing.T) {
 		"bob:s3cret@h":                       "xxxxx@h",
 		"":                                   "",
 	} {
-		if got := redact(in); got != strings.ReplaceAll(want, "@h1,", "@h1,") || strings.Contains(got, "s3cret") {
+		if got := redact(in); got != want || strings.Contains(got, "s3cret") {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}

@@ -68,6 +68,30 @@ func (s Settings) Verify() error {
 		return eureka.Errorf(eureka.CodeForbidden,
 			"listen: %s can be reached from other machines and the service has no authentication; listen on 127.0.0.1 behind a proxy that has, or say --insecure", s.Listen)
 	}
+	if err := s.bounds(); err != nil {
+		return err
+	}
+	switch {
+	case s.NATS == "" && s.Replicas > 1:
+		return eureka.FieldError("replicas", "must be 1 with the NATS server in this process; more need an external cluster (setting nats)")
+	case s.NATS == "" && s.DataDir == "":
+		return eureka.FieldError("data_dir", "is empty")
+	case !namespacePattern.MatchString(s.Namespace):
+		return eureka.FieldError("namespace", "must be 1 to 32 characters of A-Z a-z 0-9 _ and -")
+	case s.Node != "" && !nodePattern.MatchString(s.Node):
+		return eureka.FieldError("node", "must be 8 characters of a-z and 2-7")
+	}
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if s.IdleTimeout <= s.PingInterval {
+		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
+	}
+	return nil
+}
+
+// bounds checks numbers and durations one by one.
+func (s Settings) bounds() error {
 	for _, n := range []struct {
 		key              string
 		value, low, high int64
@@ -97,22 +121,6 @@ func (s Settings) Verify() error {
 		if d.value < d.low || d.value > d.high {
 			return eureka.FieldError(d.key, "must be between %s and %s", d.low, d.high)
 		}
-	}
-	switch {
-	case s.NATS == "" && s.Replicas > 1:
-		return eureka.FieldError("replicas", "must be 1 with the NATS server in this process; more need an external cluster (setting nats)")
-	case s.NATS == "" && s.DataDir == "":
-		return eureka.FieldError("data_dir", "is empty")
-	case !namespacePattern.MatchString(s.Namespace):
-		return eureka.FieldError("namespace", "must be 1 to 32 characters of A-Z a-z 0-9 _ and -")
-	case s.Node != "" && !nodePattern.MatchString(s.Node):
-		return eureka.FieldError("node", "must be 8 characters of a-z and 2-7")
-	}
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if s.IdleTimeout <= s.PingInterval {
-		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
 	}
 	return nil
 }

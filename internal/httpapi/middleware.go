@@ -81,7 +81,8 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := &record{}
-		r = withoutStage(r.WithContext(context.WithValue(r.Context(), recordKey{}, rec)))
+		ctx := context.WithValue(r.Context(), recordKey{}, rec)
+		r = withoutStage(r.WithContext(ctx))
 		sw := &statusWriter{ResponseWriter: w}
 		id := requestID(r)
 		h := sw.Header()
@@ -97,7 +98,7 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 		took := time.Since(began)
 		requests.WithLabelValues(route, method(r.Method), strconv.Itoa(sw.status)).Inc()
 		seconds.WithLabelValues(route).Observe(took.Seconds())
-		a.logRequest(r.Context(), route, id, sw.status, took, rec.err)
+		a.logRequest(ctx, route, id, sw.status, took, rec.err)
 	})
 }
 
