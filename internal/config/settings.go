@@ -71,6 +71,20 @@ func (s Settings) Verify() error {
 	if err := s.bounds(); err != nil {
 		return err
 	}
+	if err := s.engine(); err != nil {
+		return err
+	}
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if s.IdleTimeout <= s.PingInterval {
+		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
+	}
+	return nil
+}
+
+// engine checks what NATS needs.
+func (s Settings) engine() error {
 	switch {
 	case s.NATS == "" && s.Replicas > 1:
 		return eureka.FieldError("replicas", "must be 1 with the NATS server in this process; more need an external cluster (setting nats)")
@@ -80,12 +94,6 @@ func (s Settings) Verify() error {
 		return eureka.FieldError("namespace", "must be 1 to 32 characters of A-Z a-z 0-9 _ and -")
 	case s.Node != "" && !nodePattern.MatchString(s.Node):
 		return eureka.FieldError("node", "must be 8 characters of a-z and 2-7")
-	}
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if s.IdleTimeout <= s.PingInterval {
-		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
 	}
 	return nil
 }
