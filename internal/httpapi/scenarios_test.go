@@ -38,7 +38,7 @@ func scenarios() []scenario {
 		{name: "lists", steps: listSteps()},
 		{name: "sockets", dial: "?channels=1000001&channels=room&user=ada", steps: socketSteps()},
 		{name: "socket-faults", steps: socketFaults()},
-		{name: "events", dial: "?channels=1000001&channels=shop:order&channels=room", steps: eventSteps()},
+		{name: "events", dial: "?channels=1000001&channels=room", steps: eventSteps()},
 		{name: "denied", deny: true, dial: "?channels=hall", steps: deniedSteps()},
 		{name: "event-faults", steps: eventFaults()},
 		{name: "bodies", steps: bodySteps()},
