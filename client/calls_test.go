@@ -1,0 +1,154 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
+
+	"eureka"
+	"eureka/client"
+)
+
+// TestCalls: what each method asks of the service.
+func TestCalls(t *testing.T) {
+	m := client.Message{Data: json.RawMessage(`{"a":1}`)}
+	for _, tt := range []struct {
+		want string
+		call func(ctx context.Context, c *client.Client) error
+	}{
+		{`POST /channels/0 {"name":"x"}`, func(ctx context.Context, c *client.Client) error {
+			_, err := c.CreateChannel(ctx, "", map[string]any{"name": "x"})
+			return err
+		}},
+		{`POST /channels/room {}`, func(ctx context.Context, c *client.Client) error {
+			_, err := c.CreateChannel(ctx, "room", map[string]any{})
+			return err
+		}},
+		{`PUT /channels/room {"name":null,"revision":7}`, func(ctx context.Context, c *client.Client) error {
+			_, err := c.UpdateChannel(ctx, "room", map[string]any{"name": nil, "revision": 7})
+			return err
+		}},
+		{`GET /channels?q=a+b&sort=id`, func(ctx context.Context, c *client.Client) error {
+			_, err := c.Channels(ctx, url.Values{"q": {"a b"}, "sort": {"id"}})
+			return err
+		}},
+		{`GET /channels/a:b`, func(ctx context.Context, c *client.Client) error { _, err := c.Channel(ctx, "a:b"); return err }},
+		{`DELETE /channels/room`, func(ctx context.Context, c *client.Client) error { _, err := c.DeleteChannel(ctx, "room"); return err }},
+		{`POST /channels/room/broadcast {"data":{"a":1}}`, func(ctx context.Context, c *client.Client) error { _, err := c.Publish(ctx, "room", m); return err }},
+		{`GET /sockets?user=ada`, func(ctx context.Context, c *client.Client) error {
+			_, err := c.Sockets(ctx, url.Values{"user": {"ada"}})
+			return err
+		}},
+		{`GET /sockets/s1`, func(ctx context.Context, c *client.Client) error { _, err := c.Socket(ctx, "s1"); return err }},
+		{`POST /sockets/s1/send {"data":{"a":1}}`, func(ctx context.Context, c *client.Client) error { return c.Send(ctx, "s1", m) }},
+		{`DELETE /sockets/s1`, func(ctx context.Context, c *client.Client) error { _, err := c.Disconnect(ctx, "s1"); return err }},
+	} {
+		got := make(chan string, 1)
+		c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || r.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s: %v, content type %q", tt.want, err, r.Header.Get("Content-Type"))
+			}
+			got <- strings.TrimSpace(r.Method + " " + r.URL.RequestURI() + " " + string(body))
+			_, _ = fmt.Fprint(w, `{}`)
+		})
+		if err := tt.call(t.Context(), c); err != nil {
+			t.Errorf("%s: %v", tt.want, err)
+		}
+		if diff := cmp.Diff(tt.want, <-got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestAnswersAreRead(t *testing.T) {
+	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, `{"total":2,"page":1,"limit":1,"next":"n","later":true,"list":[{"id":"s1","node":"n1","connectedAt":5,"channels":["a"]}]}`)
+	})
+	got, err := c.Sockets(t.Context(), nil)
+	want := client.List[client.Socket]{
+		Total: 2, Page: 1, Limit: 1, Next: "n", List: []client.Socket{{ID: "s1", Node: "n1", ConnectedAt: 5, Channels: []string{"a"}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestErrorsKeepTheirField(t *testing.T) {
+	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprint(w, `{"code":"invalid","detail":"sort: is odd","field":"sort"}`)
+	})
+	_, err := c.Channels(t.Context(), nil)
+	own, ok := errors.AsType[*eureka.Error](err)
+	if !ok || own.Code != eureka.CodeInvalid || own.Field != "sort" || own.Message != "sort: is odd" {
+		t.Errorf("%#v", err)
+	}
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newClient(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	if _, err := c.Socket(ctx, "s1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func TestAMessageThatIsNoJSONIsNotSent(t *testing.T) {
+	c := newClient(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	if _, err := c.Publish(t.Context(), "a", client.Message{Data: json.RawMessage(`{`)}); eureka.CodeOf(err) != eureka.CodeInvalid {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestByeSaysWhenToComeBack: the first pause of a listener is at most 750 ms of its own; a longer one is the service's wish.
+func TestByeSaysWhenToComeBack(t *testing.T) {
+	for _, tt := range []struct{ data, want string }{
+		{`{"after":900}`, "trying again in 900ms"},
+		{`{"after":3600000}`, "trying again in 1m0s"}, // a minute at the most
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		c, count := script(t, func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"bye","data":`+tt.data+`}`)
+			_ = c.Close(4500, "restart")
+		})
+		var lost string
+		err := c.Listen(ctx, client.Listener{
+			Channels: []string{"A", "B"},
+			OnFrame:  func(f client.Frame) error { t.Errorf("got %s", f.Raw); return nil },
+			OnState: func(state string) {
+				if strings.Contains(state, "lost") {
+					lost = state
+					cancel()
+				}
+			},
+		})
+		cancel()
+		if !errors.Is(err, context.Canceled) || !strings.HasSuffix(lost, tt.want) || count.Load() != 1 {
+			t.Errorf("%s: %q, %v after %d connections", tt.data, lost, err, count.Load())
+		}
+	}
+}
+
+func TestListenWithoutAService(t *testing.T) {
+	c, err := client.New("http://127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Listen(t.Context(), client.Listener{Channels: []string{"A"}, OnFrame: func(client.Frame) error { return nil }})
+	if eureka.CodeOf(err) != eureka.CodeUnavailable || !strings.Contains(eureka.MessageOf(err), "eureka serve") {
+		t.Errorf("ended with %v", err)
+	}
+}
