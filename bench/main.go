@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures the self-hosted service beside the bare send loop, each a child process pinned to one core, with
 // the clients on the other cores. `make bench` runs it; docs say what the figures mean. Absolute figures differ between
 // machines and runs: the ratio within one run is what counts.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -285,5 +286,27 @@ func TestCompletionInBash(t *testing.T) {
 		if r := run(t, nil, "completion", shell); r.code != 0 || !strings.Contains(r.stdout, "channels") {
 			t.Errorf("%s: %+v", shell, r)
 		}
+	}
+}
+
+func TestSlowHeadersAreCutOff(t *testing.T) {
+	address, _ := service(t, "--handshake-timeout", "50ms")
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("GET /hello HTTP/1.1\r\nHost: local")); err != nil { // and never the rest
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil || strings.Contains(string(answer), "200") {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+	if r := run(t, []string{"EUREKA_URL=http://" + address}, "channels", "list"); r.code != 0 {
+		t.Errorf("the others: %+v", r)
 	}
 }

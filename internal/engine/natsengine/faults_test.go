@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -330,26 +328,6 @@ func spoilAll(t *testing.T, dir, pattern string, spoil func([]byte) []byte) {
 	})
 	if err != nil || spoiled == 0 {
 		t.Fatalf("spoiled %d files, %v", spoiled, err)
-	}
-}
-
-func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("a small file system cannot be mounted here: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	e, err := open(dir)
-	if err == nil {
-		for i := range 5000 {
-			if _, err = e.Channels().Create(t.Context(), eureka.Channel{ID: fmt.Sprint("c", i), Desc: strings.Repeat("x", 2000)}); err != nil {
-				break
-			}
-		}
-		defer func() { _ = e.Close(context.Background()) }()
-	}
-	if eureka.CodeOf(err) != eureka.CodeUnavailable {
-		t.Errorf("a full disk is %v", err)
 	}
 }
 
