@@ -27,9 +27,11 @@ func main() {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
-			return
+			fmt.Fprintln(os.Stderr, "sendloop:", err)
+			os.Exit(1)
 		}
 		go func() {
+			defer func() { _ = conn.Close() }()
 			reader := bufio.NewReaderSize(conn, 1024)
 			for {
 				first, err := reader.ReadString('\n')
@@ -39,16 +41,12 @@ func main() {
 						length, _ = strconv.Atoi(strings.TrimSpace(value))
 					}
 				}
-				if err != nil {
+				if _, skipErr := reader.Discard(length); err != nil || skipErr != nil {
 					return
 				}
-				_, _ = reader.Discard(length)
 				mu.Lock()
 				if strings.HasPrefix(first, "POST") {
-					sockets = slices.DeleteFunc(sockets, func(socket net.Conn) bool {
-						_, err := socket.Write(frame)
-						return err != nil
-					})
+					sockets = slices.DeleteFunc(sockets, func(s net.Conn) bool { _, err := s.Write(frame); return err != nil })
 					_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 				} else {
 					_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\n\r\n"))
