@@ -72,7 +72,7 @@ func (p Paging) validate() error {
 	case p.Page < 0:
 		return FieldError("page", "must not be negative")
 	case p.Limit < -1 || p.Limit > MaxLimit:
-		return FieldError("limit", "must be between 1 and %d, or -1 for the total alone", MaxLimit)
+		return FieldError("limit", "must be between 1 and %d", MaxLimit)
 	case p.After != "" && p.Page != 0:
 		return FieldError("after", "cannot be combined with page")
 	case p.Page > MaxOffset || p.Offset() > MaxOffset:

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -149,6 +151,10 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 		a.unrouted(mux, w, r)
 		return
 	}
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		writeError(w, r, eureka.WrapError(eureka.CodeInvalid, err, "the query has a malformed escape or a semicolon"))
+		return
+	}
 	if err := a.takeBody(w, r); err != nil {
 		if isConnections(r) {
 			awsError(w, r, err)
@@ -191,6 +197,9 @@ func (a *api) takeBody(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := acceptsJSON(r); err != nil {
 		return err
+	}
+	if !utf8.Valid(text) {
+		return eureka.FieldError("body", "is not valid UTF-8")
 	}
 	return protocol.CheckDepth(text)
 }

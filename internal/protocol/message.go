@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"unicode/utf8"
 
 	"eureka"
 )
@@ -63,10 +64,14 @@ func AppendMessage(dst []byte, name string, body []byte) []byte {
 }
 
 // Compact returns data without insignificant white space. CodeInvalid when it is not one JSON value or nested deeper
-// than MaxDepth.
+// than MaxDepth, or not UTF-8.
 func Compact(field string, data []byte) (json.RawMessage, error) {
 	if err := CheckDepth(data); err != nil {
 		return nil, err
+	}
+	// encoding/json lets it through, and a text frame that is not UTF-8 would cost every subscriber its connection.
+	if !utf8.Valid(data) {
+		return nil, eureka.FieldError(field, "is not valid UTF-8")
 	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, data); err != nil {

@@ -145,7 +145,9 @@ func (c *client) Closed() (eureka.CloseCode, bool) {
 // opener opens the nodes of one fresh service.
 type opener func(t *testing.T) []*node
 
-func suites(t *testing.T, open opener) {
+// suites runs all suites. oneServer says that the nodes share one NATS server, which knows a subscription when Subscribe returns; other
+// servers of a cluster hear of it later.
+func suites(t *testing.T, oneServer bool, open opener) {
 	t.Helper()
 	t.Run("Sockets", func(t *testing.T) {
 		porttest.Sockets(t, func(t *testing.T) porttest.SocketsHarness {
@@ -159,7 +161,7 @@ func suites(t *testing.T, open opener) {
 		})
 	})
 	live := func(t *testing.T) porttest.LiveHarness {
-		var h porttest.LiveHarness
+		h := porttest.LiveHarness{AtOnce: oneServer}
 		for _, n := range open(t) {
 			h.Nodes = append(h.Nodes, porttest.LiveNode{
 				Sockets: n.engine.Sockets(), Fanout: n.engine.Fanout(), Sender: n.engine.Sender(), Connect: n.dial,
@@ -172,7 +174,7 @@ func suites(t *testing.T, open opener) {
 }
 
 func TestEmbedded(t *testing.T) {
-	suites(t, func(t *testing.T) []*node {
+	suites(t, true, func(t *testing.T) []*node {
 		t.Parallel()
 		return []*node{openNode(t, natsengine.Options{DataDir: t.TempDir()})}
 	})
@@ -180,11 +182,11 @@ func TestEmbedded(t *testing.T) {
 
 func TestExternal(t *testing.T) {
 	s := natsengine.StartServer(t, t.TempDir())
-	suites(t, openOn([]*server.Server{s, s}, 1))
+	suites(t, true, openOn([]*server.Server{s, s}, 1))
 }
 
 func TestCluster(t *testing.T) {
-	suites(t, openOn(natsengine.StartCluster(t, 3), 3))
+	suites(t, false, openOn(natsengine.StartCluster(t, 3), 3))
 }
 
 func openOn(servers []*server.Server, replicas int) opener {
