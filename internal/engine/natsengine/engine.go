@@ -189,6 +189,9 @@ func (e *Engine) Ready(ctx context.Context) error {
 	if !e.nc.IsConnected() {
 		return eureka.Errorf(eureka.CodeUnavailable, "the connection to NATS is lost")
 	}
+	if e.peers.twin.Load() {
+		return eureka.Errorf(eureka.CodeUnavailable, "another process uses this node's id (setting node)")
+	}
 	if err := e.channels.ready(); err != nil {
 		return err
 	}

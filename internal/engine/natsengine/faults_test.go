@@ -340,3 +340,16 @@ func TestExternalServerRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTwoNodesWithOneID(t *testing.T) {
+	server := natsengine.StartServer(t, t.TempDir())
+	first := openNode(t, natsengine.Options{URL: server.ClientURL()})
+	hub := gateway.NewHub(gateway.HubOptions{})
+	_, err := natsengine.Open(t.Context(), natsengine.Options{
+		URL: server.ClientURL(), Node: first.id, Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
+	})
+	if eureka.CodeOf(err) != eureka.CodeConflict || !strings.Contains(eureka.MessageOf(err), first.id) {
+		t.Errorf("the second opened with %v", err)
+	}
+	eventually(t, "the first is ready when the second has left", func() bool { return first.engine.Ready(t.Context()) == nil })
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,24 +23,27 @@ const (
 
 // beat is what a node says of itself.
 type beat struct {
-	Node  string `json:"node"`
-	Hello bool   `json:"hello,omitempty"` // a new node, which wants to hear from everyone now
-	Bye   bool   `json:"bye,omitempty"`   // a node that stops
+	Node     string `json:"node"`
+	Instance string `json:"instance"`        // tells two processes with one id apart
+	Hello    bool   `json:"hello,omitempty"` // a new node, which wants to hear from everyone now
+	Bye      bool   `json:"bye,omitempty"`   // a node that stops
 }
 
 // peers is the table of the other live nodes.
 type peers struct {
-	engine  *Engine
-	subject string
-	mu      sync.Mutex
-	seen    map[string]time.Time
-	started bool
-	ended   chan struct{}
-	running sync.WaitGroup
+	engine   *Engine
+	subject  string
+	mu       sync.Mutex
+	seen     map[string]time.Time
+	instance string
+	twin     atomic.Bool // another process has this node's id
+	started  bool
+	ended    chan struct{}
+	running  sync.WaitGroup
 }
 
 func newPeers(e *Engine) *peers {
-	return &peers{engine: e, subject: e.subject("nodes", "beat"), seen: map[string]time.Time{}, ended: make(chan struct{})}
+	return &peers{engine: e, subject: e.subject("nodes", "beat"), seen: map[string]time.Time{}, ended: make(chan struct{}), instance: randomID(16)}
 }
 
 // start announces this node and returns when the others have had time to answer.
@@ -62,10 +66,13 @@ func (p *peers) start(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if p.twin.Load() {
+		return eureka.Errorf(eureka.CodeConflict, "another node with the id %s runs on this NATS; leave the setting node out, or give each its own", p.engine.options.Node)
+	}
+	return nil
 }
 
 func (p *peers) run() {
@@ -83,7 +90,7 @@ func (p *peers) run() {
 }
 
 func (p *peers) say(b beat) error {
-	b.Node = p.engine.options.Node
+	b.Node, b.Instance = p.engine.options.Node, p.instance
 	text, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -98,6 +105,7 @@ func (p *peers) heard(msg *nats.Msg) {
 		return
 	}
 	if b.Node == p.engine.options.Node {
+		p.ownID(b)
 		return
 	}
 	p.mu.Lock()
@@ -113,6 +121,20 @@ func (p *peers) heard(msg *nats.Msg) {
 	}
 	if b.Hello {
 		_ = p.say(beat{})
+	}
+}
+
+// ownID handles a beat under this node's own id: usually its own, but two processes may have been given one id. Their lists would leave
+// each other's sockets out, so neither may pass for ready.
+func (p *peers) ownID(b beat) {
+	if b.Instance == p.instance {
+		return
+	}
+	if p.twin.Swap(!b.Bye) != !b.Bye {
+		p.engine.options.Log.Error("another process uses this node's id", slog.String("node", b.Node), slog.Bool("gone", b.Bye))
+	}
+	if b.Hello {
+		_ = p.say(beat{}) // so that the newcomer sees it too
 	}
 }
 
