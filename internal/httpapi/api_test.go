@@ -156,6 +156,7 @@ func TestBodiesAndHeaders(t *testing.T) {
 		{"nonsense content type", "POST", "/channels/a/broadcast", `{}`, map[string]string{"Content-Type": "///"}, 400, "Content-Type", nil},
 		{"not UTF-8", "POST", "/channels/a/broadcast", "{\"data\":\"\xff\"}", nil, 400, "is not valid UTF-8", nil},
 		{"events not UTF-8", "POST", "/events", "{\"channelId\":\"a\",\"data\":\"\xff\"}", nil, 400, "is not valid UTF-8", nil},
+		{"a key in another case", "POST", "/channels/a/broadcast", `{"DATA":1,"data":1}`, nil, 400, "DATA: is no field", nil},
 		{"malformed query", "GET", "/channels?q=%zz", "", nil, 400, "malformed escape", nil},
 		{"foreign page", "GET", "/channels", "", map[string]string{"Origin": "https://evil.example"}, 403, `"code":"forbidden"`, nil},
 		{"foreign page, health too", "GET", "/hello", "", map[string]string{"Origin": "https://evil.example"}, 403, `"code":"forbidden"`, nil},

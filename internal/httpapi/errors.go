@@ -32,6 +32,8 @@ func useOurErrors() {
 	errorsOnce.Do(func() {
 		// Lists are never null here, so their schemas should not say so.
 		huma.DefaultArrayNullable = false
+		// A key in another case would pass the check and then be read by some of the code and not by the rest.
+		huma.ValidateStrictCasing = true
 		huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 			err := translate(status, message, errs)
 			if ctx != nil {
