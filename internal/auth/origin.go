@@ -62,7 +62,7 @@ func NewOrigins(allowed []string) (*Origins, error) {
 }
 
 // Allowed reports whether the request may come from where it says. A page of another host does not pass by naming the
-// same host in its Host header, so that rebinding a name to this machine opens nothing.
+// same host in its Host header. A GET to the same host has no Origin in browsers and passes: rebinding a name is not stopped here.
 func (o *Origins) Allowed(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 {
