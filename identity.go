@@ -107,7 +107,7 @@ func CheckPatterns(field string, patterns []string) error {
 	}
 	for _, pattern := range patterns {
 		// With each wildcard as one more letter a pattern has the form of a name.
-		if CheckName(field, "x"+strings.ReplaceAll(pattern, "*", "x")) != nil || len(pattern) == 0 || len(pattern) > MaxNameLength {
+		if !ValidName(strings.ReplaceAll(pattern, "*", "x")) {
 			return FieldError(field, "%q is no channel pattern; write a channel's name, with * for any characters", clipPattern(pattern))
 		}
 	}
