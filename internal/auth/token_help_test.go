@@ -160,7 +160,7 @@ func wantRefused(t *testing.T, err error, code eureka.Code, text, token string) 
 type issuerDouble struct {
 	mu     sync.Mutex
 	calls  int
-	answer func(*http.Request) (*http.Response, error)
+	answer func(*http.Request) ([]byte, error)
 }
 
 func (d *issuerDouble) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -168,10 +168,14 @@ func (d *issuerDouble) RoundTrip(r *http.Request) (*http.Response, error) {
 	d.calls++
 	answer := d.answer
 	d.mu.Unlock()
-	return answer(r)
+	body, err := answer(r)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 }
 
-func (d *issuerDouble) set(answer func(*http.Request) (*http.Response, error)) {
+func (d *issuerDouble) set(answer func(*http.Request) ([]byte, error)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.answer = answer
@@ -189,17 +193,15 @@ func keySet(keys ...map[string]any) []byte {
 }
 
 // serve answers with a key set.
-func serve(keys ...map[string]any) func(*http.Request) (*http.Response, error) {
+func serve(keys ...map[string]any) func(*http.Request) ([]byte, error) {
 	body := keySet(keys...)
-	return func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
-	}
+	return func(*http.Request) ([]byte, error) { return body, nil }
 }
 
-func down(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
+func down(*http.Request) ([]byte, error) { return nil, errors.New("connection refused") }
 
 // hang answers when the client gives up.
-func hang(r *http.Request) (*http.Response, error) {
+func hang(r *http.Request) ([]byte, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
