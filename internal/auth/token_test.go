@@ -44,7 +44,7 @@ func TestVerifyEachAlgorithm(t *testing.T) {
 			tokens := newTokens(t, options(issuer(tt.key)))
 			for _, id := range []string{"", "some-key"} { // a key of the settings has no id
 				token := tt.signer.token(id, claims(nil))
-				for range 2 { // from the cache, too
+				for range 3 { // from the cache, too
 					got, err := tokens.Verify(t.Context(), token)
 					if err != nil {
 						t.Fatal(err)

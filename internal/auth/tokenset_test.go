@@ -3,9 +3,11 @@ package auth_test
 import (
 	"context"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,7 @@ func TestNewTokensRefuses(t *testing.T) {
 		"RS256 for secret":  func(i *auth.Issuer) { i.Secret, i.Algorithms = secret, []string{"RS256"} },
 		"HS256 for PEM":     func(i *auth.Issuer) { i.PEM, i.Algorithms = rsaSigner().pem(), []string{"RS256", "HS256"} },
 		"HS256 for address": func(i *auth.Issuer) { i.JWKS, i.Algorithms = "https://a.example.com", []string{"HS256"} },
+		"RSA 8193":          weak(signer{public: &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 8192), big.NewInt(1)), E: 65537}}),
 		"RSA 1024":          weak(newRSA(1024)()),
 		"P-384":             weak(newEC(elliptic.P384())()),
 		"private key":       block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(edSigner().private))),
