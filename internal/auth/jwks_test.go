@@ -1,11 +1,13 @@
 package auth_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/elliptic"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -204,6 +206,26 @@ func TestPublishedKeysRotate(t *testing.T) {
 		synctest.Wait()
 		wantCode(t, "replaced", code(t, tokens, now), eureka.CodeUnauthenticated)
 		wantCode(t, "replacement", code(t, tokens, fresh(rsaSigner(), "b", 3)), "")
+	})
+}
+
+func TestUnchangedKeysAreQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines bytes.Buffer
+		tokens := newTokens(t, auth.TokenOptions{
+			Issuers:   []auth.Issuer{{Name: "one", JWKS: "https://issuer.example.com/keys"}},
+			Transport: &issuerDouble{answer: serve(edSigner().jwk("a"))},
+			Log:       slog.New(slog.NewTextHandler(&lines, nil)),
+		})
+		for range 3 {
+			if err := tokens.Warm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if n := strings.Count(lines.String(), "\n"); n != 1 {
+			t.Errorf("%d lines: %s", n, lines.String())
+		}
 	})
 }
 
