@@ -22,10 +22,12 @@ type Channel struct {
 	Name      string `json:"name,omitempty"`
 	Desc      string `json:"desc,omitempty"`
 	Presence  bool   `json:"presence,omitempty"` // subscribers see join and leave frames
-	CreatedAt int64  `json:"createdAt"`
-	UpdatedAt int64  `json:"updatedAt"`
-	DeletedAt int64  `json:"deletedAt"`          // 0 while it lives
-	Revision  uint64 `json:"revision,omitempty"` // given by the engine at each write; what an optimistic update compares
+	// History is what the channel retains; nil: nothing.
+	History   *Retention `json:"history,omitempty"`
+	CreatedAt int64      `json:"createdAt"`
+	UpdatedAt int64      `json:"updatedAt"`
+	DeletedAt int64      `json:"deletedAt"`          // 0 while it lives
+	Revision  uint64     `json:"revision,omitempty"` // given by the engine at each write; what an optimistic update compares
 }
 
 // Validate checks every field against its limit and returns a CodeInvalid error that names the first field at fault.
@@ -60,6 +62,9 @@ func (c Channel) Validate() error {
 	}
 	if c.ModelID != "" && c.ModelType == "" {
 		return FieldError("modelId", "needs a modelType")
+	}
+	if c.History != nil {
+		return c.History.Validate()
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ const (
 	MaxFrameBytes  = 128 << 10 // one text frame, in either direction: API Gateway's limit, kept in every mode
 	MaxEventLength = 128       // bytes of an event's name
 	MaxExcept      = 1000      // sockets that one message may leave out
+	MaxKeyLength   = 255       // bytes of an idempotency key
 )
 
 // DefaultEvent is the event name of a message whose publisher gave none.
@@ -71,13 +72,16 @@ type Message struct {
 	Data      json.RawMessage // one valid, compact JSON value
 	TS        int64           // epoch milliseconds
 	Except    []string        // socket ids that do not receive it
+	Key       string          // what makes it the same message when it is delivered again, "" for none; at most MaxKeyLength bytes
+	Retention *Retention      // what its channel retains; nil: nothing
 	Counted   bool            // the caller wants the numbers of Delivery; without it an engine may leave them zero
 }
 
 // Delivery says what became of a message at the time it was accepted.
 type Delivery struct {
-	Matched  int // subscribers of the channel that were to get it
-	Sent     int // sockets it was handed to
-	Gone     int // sockets that had ended
-	Deferred int // sockets that will get it later, by a retry or a worker
+	Cursor   Cursor // its position, on a channel with history
+	Matched  int    // subscribers of the channel that were to get it
+	Sent     int    // sockets it was handed to
+	Gone     int    // sockets that had ended
+	Deferred int    // sockets that will get it later, by a retry or a worker
 }

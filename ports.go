@@ -32,8 +32,9 @@ type Sockets interface {
 	// Remove forgets a socket with all its subscriptions. Exactly one caller gets it back, every other one CodeNotFound.
 	Remove(ctx context.Context, id string) (Socket, error)
 	// Subscribe records a subscription; doing so again replaces it. When it returns, messages published from then on reach the socket.
-	// CodeNotFound when the socket has ended.
-	Subscribe(ctx context.Context, sub Subscription) error
+	// With sub.Since the messages behind that position reach it first, each once and in order; when they cannot all be had,
+	// Recovered is false and live messages alone follow. CodeNotFound when the socket has ended.
+	Subscribe(ctx context.Context, sub Subscription) (Subscribed, error)
 	// Unsubscribe ends a subscription; CodeNotFound when there is none.
 	Unsubscribe(ctx context.Context, socketID, channelID string) error
 	// List returns the live sockets that the query selects, from all nodes. When a node that should answer does not, the
@@ -49,7 +50,8 @@ type SubscriberCounter interface {
 
 // Fanout delivers a message to every subscriber of its channel, on whichever node it is.
 type Fanout interface {
-	// Deliver accepts a message for delivery. Messages of one caller on one channel arrive in the order of its calls
+	// Deliver accepts a message for delivery. With m.Retention it is stored first: once accepted it is in the channel's history, and
+	// the same m.Key within five minutes stores it no second time and returns the first one's cursor. Messages of one caller on one channel arrive in the order of its calls
 	// (self-hosted). CodeUnavailable means it was not accepted; CodeTooLarge that a frame would be over MaxFrameBytes.
 	Deliver(ctx context.Context, m Message) (Delivery, error)
 }
@@ -61,4 +63,17 @@ type Sender interface {
 	Send(ctx context.Context, socketID string, frame []byte) error
 	// Close ends a socket: a bye frame, then the close code. CodeGone when it has ended already.
 	Close(ctx context.Context, socketID string, code CloseCode, reason string) error
+}
+
+// Requests remembers for five minutes what was answered to requests that carry a key, on all nodes.
+//
+// Errors: CodeUnavailable, also when the request with that key is still being handled after a while.
+type Requests interface {
+	// Begin returns the answer kept for the key, or claims the key: answer is nil then, and the caller must call Finish or Abandon. While
+	// another caller holds the claim it waits. A claim whose holder has ended can be taken over after a while.
+	Begin(ctx context.Context, key string) (answer []byte, err error)
+	// Finish keeps the answer of a claimed key.
+	Finish(ctx context.Context, key string, answer []byte) error
+	// Abandon gives a claim up: the request was not accepted.
+	Abandon(ctx context.Context, key string) error
 }

@@ -56,6 +56,14 @@ type Subscription struct {
 	ChannelID    string // the channel's id, or the undeclared name
 	Name         string // what the client calls the channel (id or alias); its frames carry this name
 	SubscribedAt int64
+	// Since is where a resume goes on: messages behind it come before live ones. The zero cursor starts with live messages.
+	Since Cursor `json:"-"`
+}
+
+// Subscribed says how a subscription began.
+type Subscribed struct {
+	Cursor    Cursor // the position of the channel at that time, or the one resumed from; zero on a channel without history
+	Recovered bool   // all messages behind Subscription.Since follow; false when that cannot be shown, or nothing was asked for
 }
 
 // Validate checks the names and returns a CodeInvalid error that names the first at fault.

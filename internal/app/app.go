@@ -108,7 +108,7 @@ func (a *App) open(ctx context.Context) error {
 	hub := gateway.NewHub(gateway.HubOptions{Metrics: registry})
 	a.engine, err = natsengine.Open(ctx, natsengine.Options{
 		URL: s.NATS, DataDir: s.DataDir, Node: a.node, Namespace: s.Namespace, Replicas: s.Replicas,
-		Registry: hub, Delivery: hub, Log: a.options.Log, Metrics: registry,
+		Registry: hub, Delivery: hub, Replays: hub, Log: a.options.Log, Metrics: registry,
 	})
 	if err != nil {
 		return err
@@ -116,6 +116,7 @@ func (a *App) open(ctx context.Context) error {
 	c, err := core.New(core.Options{
 		Ports: core.Ports{
 			Channels: a.engine.Channels(), Sockets: a.engine.Sockets(), Fanout: a.engine.Fanout(), Sender: a.engine.Sender(),
+			History: a.engine.History(), Requests: a.engine.Requests(),
 		},
 		Node: a.node, AllowUndeclared: s.UndeclaredChannels == config.UndeclaredAllow,
 		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Log: a.options.Log,

@@ -29,7 +29,7 @@ func (a *App) newGateway(c *core.Core, hub *gateway.Hub, origins *auth.Origins, 
 
 func (a *App) newAPI(c *core.Core, hub *gateway.Hub, origins *auth.Origins, registry *prometheus.Registry) (http.Handler, error) {
 	return httpapi.New(httpapi.Options{
-		Core: c, OriginAllowed: origins.Allowed, Ready: a.ready,
+		Core: c, OriginAllowed: origins.Allowed, Identify: auth.OpenIdentity, Ready: a.ready,
 		Hello: func() httpapi.Hello {
 			return httpapi.Hello{
 				Name: "eureka-sockets", Version: a.options.Version, Mode: "self-hosted", Node: a.node,

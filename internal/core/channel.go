@@ -18,14 +18,19 @@ type ChannelView struct {
 type ChannelPatch struct {
 	Alias, Service, ModelType, ModelID, Name, Desc *string
 	Presence                                       *bool
-	Revision                                       uint64 // when not 0, the revision the caller saw: a newer one is CodeConflict
+	History                                        **eureka.Retention // a nil *eureka.Retention switches history off
+	Revision                                       uint64             // when not 0, the revision the caller saw: a newer one is CodeConflict
 }
 
 // maxUpdateTries bounds how often an update without a revision is tried again after another writer came first.
 const maxUpdateTries = 20
 
 // CreateChannel declares a channel. An id of "" or "0" takes the next number.
-func (c *Core) CreateChannel(ctx context.Context, _ eureka.Identity, ch eureka.Channel) (ChannelView, error) {
+func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka.Channel) (ChannelView, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return ChannelView{}, err
+	}
+	ch.History = withDefaults(ch.History)
 	if err := ch.Validate(); err != nil {
 		return ChannelView{}, err
 	}
@@ -35,11 +40,19 @@ func (c *Core) CreateChannel(ctx context.Context, _ eureka.Identity, ch eureka.C
 	if err != nil {
 		return ChannelView{}, err
 	}
+	if created.History != nil {
+		c.forget(ctx, created.ID) // of a channel that had this id before
+	}
 	return c.view(ctx, created), nil
 }
 
 // Channel returns a declared channel by id or alias with its number of subscribers.
-func (c *Core) Channel(ctx context.Context, _ eureka.Identity, name string) (ChannelView, error) {
+func (c *Core) Channel(ctx context.Context, who eureka.Identity, name string) (ChannelView, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		if _, err := c.reach(ctx, who, eureka.ScopeSubscribe, name); err != nil {
+			return ChannelView{}, err
+		}
+	}
 	ch, err := c.channel(ctx, name)
 	if err != nil {
 		return ChannelView{}, err
@@ -48,7 +61,10 @@ func (c *Core) Channel(ctx context.Context, _ eureka.Identity, name string) (Cha
 }
 
 // UpdateChannel changes a channel's fields and returns it as it is then. Without a revision in the patch the last writer wins field by field.
-func (c *Core) UpdateChannel(ctx context.Context, _ eureka.Identity, name string, p ChannelPatch) (ChannelView, error) {
+func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name string, p ChannelPatch) (ChannelView, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return ChannelView{}, err
+	}
 	for try := 1; ; try++ {
 		ch, err := c.channel(ctx, name)
 		if err != nil {
@@ -57,6 +73,7 @@ func (c *Core) UpdateChannel(ctx context.Context, _ eureka.Identity, name string
 		if p.Revision != 0 && p.Revision != ch.Revision {
 			return ChannelView{}, eureka.Errorf(eureka.CodeConflict, "channel %q is at revision %d, not %d; read it again", name, ch.Revision, p.Revision)
 		}
+		had := ch.History != nil
 		p.apply(&ch)
 		ch.UpdatedAt = max(c.nowMillis(), ch.UpdatedAt)
 		if err := ch.Validate(); err != nil {
@@ -65,6 +82,9 @@ func (c *Core) UpdateChannel(ctx context.Context, _ eureka.Identity, name string
 		updated, err := c.ports.Channels.Update(ctx, ch)
 		switch {
 		case err == nil:
+			if had && updated.History == nil {
+				c.forget(ctx, updated.ID)
+			}
 			return c.view(ctx, updated), nil
 		case eureka.CodeOf(err) != eureka.CodeConflict || p.Revision != 0 || try == maxUpdateTries || !c.moved(ctx, ch):
 			return ChannelView{}, err
@@ -79,7 +99,10 @@ func (c *Core) moved(ctx context.Context, ch eureka.Channel) bool {
 }
 
 // DeleteChannel deletes a channel by id or alias and returns it as it was, with DeletedAt set.
-func (c *Core) DeleteChannel(ctx context.Context, _ eureka.Identity, name string) (ChannelView, error) {
+func (c *Core) DeleteChannel(ctx context.Context, who eureka.Identity, name string) (ChannelView, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return ChannelView{}, err
+	}
 	ch, err := c.channel(ctx, name)
 	if err != nil {
 		return ChannelView{}, err
@@ -89,12 +112,18 @@ func (c *Core) DeleteChannel(ctx context.Context, _ eureka.Identity, name string
 	if err != nil {
 		return ChannelView{}, err
 	}
+	if deleted.History != nil {
+		c.forget(ctx, deleted.ID)
+	}
 	view.Channel = deleted
 	return view, nil
 }
 
 // ListChannels returns the declared channels a query selects, with their numbers of subscribers.
-func (c *Core) ListChannels(ctx context.Context, _ eureka.Identity, q eureka.ChannelQuery) (eureka.Page[ChannelView], error) {
+func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.ChannelQuery) (eureka.Page[ChannelView], error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return eureka.Page[ChannelView]{}, err
+	}
 	if err := q.Validate(); err != nil {
 		return eureka.Page[ChannelView]{}, err
 	}
@@ -182,4 +211,15 @@ func (p ChannelPatch) apply(ch *eureka.Channel) {
 	if p.Presence != nil {
 		ch.Presence = *p.Presence
 	}
+	if p.History != nil {
+		ch.History = withDefaults(*p.History)
+	}
+}
+
+func withDefaults(r *eureka.Retention) *eureka.Retention {
+	if r == nil {
+		return nil
+	}
+	full := r.WithDefaults()
+	return &full
 }

@@ -30,6 +30,9 @@ type ConnectResult struct {
 // an error frame in the result and the others still work. An error refuses the handshake; nothing is left behind then.
 func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, error) {
 	now := c.nowMillis()
+	if r.Identity.ExpiresAt != 0 && now >= r.Identity.ExpiresAt {
+		return ConnectResult{}, r.Identity.Can(0, now)
+	}
 	socket := eureka.Socket{
 		ID: r.SocketID, User: r.Identity.User, Node: c.node,
 		Remote: r.Remote, Origin: r.Origin, Agent: r.Agent, ConnectedAt: now,
@@ -43,7 +46,7 @@ func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, er
 	if err := c.ports.Sockets.Add(ctx, socket); err != nil {
 		return ConnectResult{}, err
 	}
-	frames, err := c.subscribeAtConnect(ctx, &socket, r.Query)
+	frames, err := c.subscribeAtConnect(ctx, &socket, r.Identity, r.Query)
 	if err != nil {
 		// The caller's context may be what failed; the socket must not stay behind.
 		if cleanup := c.Disconnect(context.WithoutCancel(ctx), socket.ID, eureka.CloseUnavailable, "connect failed"); cleanup != nil {
@@ -59,17 +62,15 @@ func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, er
 
 // subscribeAtConnect subscribes a new socket to what its query asks for and returns an error frame for each channel that is
 // refused. The error it returns is one that says the engine cannot answer at all.
-func (c *Core) subscribeAtConnect(ctx context.Context, socket *eureka.Socket, query map[string][]string) ([][]byte, error) {
+func (c *Core) subscribeAtConnect(ctx context.Context, socket *eureka.Socket, who eureka.Identity, query map[string][]string) ([][]byte, error) {
 	var frames [][]byte
 	for _, asked := range askedChannels(query) {
 		name, cursor, resumes := strings.Cut(asked, "@")
-		var err error
-		if resumes {
-			err = eureka.FieldError("channels", "resuming from a cursor (%s) is not available in this version", clip(cursor))
-		} else {
-			_, err = c.subscribe(ctx, socket, name)
-		}
+		t, began, err := c.subscribe(ctx, who, socket, name, cursor)
 		if err == nil {
+			if resumes {
+				frames = append(frames, c.subscribedReply(ctx, name, t, began, cursor != "").Encode())
+			}
 			continue
 		}
 		if eureka.CodeOf(err).Outcome().Retry || eureka.CodeOf(err) == eureka.CodeInternal {
@@ -94,7 +95,8 @@ func askedChannels(query map[string][]string) []string {
 		names = append(names, eureka.DefaultChannel)
 	}
 	seen := make(map[string]bool, len(names))
-	return slices.DeleteFunc(names, func(name string) bool {
+	return slices.DeleteFunc(names, func(asked string) bool {
+		name, _, _ := strings.Cut(asked, "@")
 		again := seen[name]
 		seen[name] = true
 		return again

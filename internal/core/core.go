@@ -7,6 +7,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -20,6 +21,8 @@ type Ports struct {
 	Sockets  eureka.Sockets
 	Fanout   eureka.Fanout
 	Sender   eureka.Sender
+	History  eureka.History
+	Requests eureka.Requests
 }
 
 // Options configure a Core.
@@ -32,6 +35,8 @@ type Options struct {
 	MaxSubscriptions int
 	// MaxAge is how long a socket may live; 0 means for ever. It sets Socket.ExpiresAt and reconnectBy.
 	MaxAge time.Duration
+	// Verify says who a token stands for, for the refresh action; nil when the service has no authentication.
+	Verify func(ctx context.Context, token string) (eureka.Identity, error)
 	Now    func() time.Time // nil means time.Now
 	Log    *slog.Logger
 }
@@ -46,6 +51,7 @@ type Core struct {
 	allowUndeclared  bool
 	maxSubscriptions int
 	maxAge           time.Duration
+	verify           func(ctx context.Context, token string) (eureka.Identity, error)
 	now              func() time.Time
 	log              *slog.Logger
 }
@@ -53,14 +59,15 @@ type Core struct {
 // New returns a Core on the given ports; it fails when one is missing.
 func New(o Options) (*Core, error) {
 	switch {
-	case o.Ports.Channels == nil, o.Ports.Sockets == nil, o.Ports.Fanout == nil, o.Ports.Sender == nil:
+	case o.Ports.Channels == nil, o.Ports.Sockets == nil, o.Ports.Fanout == nil, o.Ports.Sender == nil,
+		o.Ports.History == nil, o.Ports.Requests == nil:
 		return nil, errors.New("core: a port is missing")
 	case o.Log == nil:
 		return nil, errors.New("core: no logger")
 	}
 	c := &Core{
 		ports: o.Ports, node: o.Node, allowUndeclared: o.AllowUndeclared,
-		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, now: o.Now, log: o.Log,
+		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, verify: o.Verify, now: o.Now, log: o.Log,
 	}
 	if c.maxSubscriptions <= 0 {
 		c.maxSubscriptions = DefaultMaxSubscriptions

@@ -14,27 +14,41 @@ type FrameRequest struct {
 	SocketID string
 	Identity eureka.Identity
 	Text     []byte // valid UTF-8, at most eureka.MaxFrameBytes; not kept after Frame returns
+	// Publish is asked before each publish; its error refuses it. nil for no limit.
+	Publish func() error
 }
 
-// Frame handles one client frame and returns the frames to answer with, none or more. Faults become error frames; Frame
-// itself never fails.
-func (c *Core) Frame(ctx context.Context, r FrameRequest) [][]byte {
+// FrameResult is what the edge does after a frame.
+type FrameResult struct {
+	Frames   [][]byte         // to send, in this order
+	Identity *eureka.Identity // who the socket belongs to from now on; nil when that did not change
+}
+
+// Frame handles one client frame. Faults become error frames; Frame itself never fails.
+func (c *Core) Frame(ctx context.Context, r FrameRequest) FrameResult {
 	f, err := protocol.Parse(r.Text)
 	if err != nil {
-		return [][]byte{protocol.EncodeError(f.Ref, "", err)}
+		return FrameResult{Frames: [][]byte{protocol.EncodeError(f.Ref, "", err)}}
 	}
-	reply, err := c.act(ctx, r, f)
+	var result FrameResult
+	var reply protocol.Reply
+	if f.Action == protocol.ActionRefresh {
+		reply, result.Identity, err = c.frameRefresh(ctx, r, f)
+	} else {
+		reply, err = c.act(ctx, r, f)
+	}
 	if err != nil {
 		if eureka.CodeOf(err) == eureka.CodeInternal {
 			c.log.Error("a frame failed", slog.String("socket", r.SocketID), slog.String("action", f.Action), slog.Any("error", err))
 		}
-		return [][]byte{protocol.EncodeError(f.Ref, clip(f.Channel), err)}
+		result.Frames = [][]byte{protocol.EncodeError(f.Ref, clip(f.Channel), err)}
+		return result
 	}
-	if reply.Action == "" {
-		return nil
+	if reply.Action != "" {
+		reply.Ref = f.Ref
+		result.Frames = [][]byte{reply.Encode()}
 	}
-	reply.Ref = f.Ref
-	return [][]byte{reply.Encode()}
+	return result
 }
 
 // act runs one action. A reply without an action means that the client gets none.
@@ -55,12 +69,14 @@ func (c *Core) act(ctx context.Context, r FrameRequest, f protocol.ClientFrame) 
 	case protocol.ActionPublish, protocol.ActionMessage:
 		return c.framePublish(ctx, r, f)
 	case protocol.ActionPresence:
-		return c.framePresence(ctx, f)
-	case protocol.ActionHistory, protocol.ActionCall, protocol.ActionRefresh:
+		return c.framePresence(ctx, r, f)
+	case protocol.ActionHistory:
+		return c.frameHistory(ctx, r, f)
+	case protocol.ActionCall:
 		return protocol.Reply{}, eureka.Errorf(eureka.CodeUnknownAction, "%s is not available in this version", f.Action)
 	default:
 		return protocol.Reply{}, eureka.Errorf(eureka.CodeUnknownAction,
-			"there is no action %q; actions are ping, pong, echo, info, subscribe, unsubscribe, publish, presence", f.Action)
+			"there is no action %q; actions are ping, pong, echo, info, subscribe, unsubscribe, publish, presence, history, refresh", f.Action)
 	}
 }
 
@@ -78,33 +94,56 @@ func (c *Core) frameSubscribe(ctx context.Context, r FrameRequest, f protocol.Cl
 		return protocol.Reply{}, eureka.FieldError("channel", "is missing")
 	case f.Filter != nil:
 		return protocol.Reply{}, eureka.FieldError("filter", "is not available in this version")
-	case f.Since != nil:
-		return protocol.Reply{}, eureka.FieldError("since", "is not available in this version")
+	}
+	since, err := f.SinceText()
+	if err != nil {
+		return protocol.Reply{}, err
 	}
 	socket, err := c.ownSocket(ctx, r)
 	if err != nil {
 		return protocol.Reply{}, err
 	}
-	target, err := c.subscribe(ctx, &socket, f.Channel)
+	t, began, err := c.subscribe(ctx, r.Identity, &socket, f.Channel, since)
 	if err != nil {
 		return protocol.Reply{}, err
 	}
-	reply := protocol.Reply{Action: protocol.ReplySubscribed, Channel: f.Channel, Data: json.RawMessage(`{}`)}
-	if target.presence {
-		if n := c.countOne(ctx, target.id); n != nil {
-			reply.Data, err = json.Marshal(map[string]int{"subscribers": *n})
-		}
-	}
-	return reply, err
+	return c.subscribedReply(ctx, f.Channel, t, began, since != ""), nil
 }
 
-// subscribe adds one subscription to a socket, tells the channel, and keeps socket.Subscriptions up to date.
-func (c *Core) subscribe(ctx context.Context, socket *eureka.Socket, name string) (target, error) {
-	t, err := c.resolve(ctx, name)
+// subscribedReply tells how a subscription began: where, and for a resume whether everything missed follows.
+func (c *Core) subscribedReply(ctx context.Context, name string, t target, began eureka.Subscribed, resumes bool) protocol.Reply {
+	data := struct {
+		Cursor      string `json:"cursor,omitempty"`
+		Recovered   *bool  `json:"recovered,omitempty"`
+		Subscribers *int   `json:"subscribers,omitempty"`
+	}{Cursor: began.Cursor.String()}
+	if resumes {
+		data.Recovered = &began.Recovered
+	}
+	if t.presence {
+		data.Subscribers = c.countOne(ctx, t.id)
+	}
+	text, err := json.Marshal(data)
 	if err != nil {
-		return target{}, err
+		text = []byte(`{}`) // cannot be: the fields are plain
+	}
+	return protocol.Reply{Action: protocol.ReplySubscribed, Channel: name, Data: text}
+}
+
+// subscribe adds one subscription to a socket, tells the channel, and keeps socket.Subscriptions up to date. since is the cursor to resume
+// from, "" for none.
+func (c *Core) subscribe(
+	ctx context.Context, who eureka.Identity, socket *eureka.Socket, name, since string,
+) (t target, began eureka.Subscribed, err error) {
+	if t, err = c.reach(ctx, who, eureka.ScopeSubscribe, name); err != nil {
+		return t, began, err
 	}
 	sub := eureka.Subscription{SocketID: socket.ID, ChannelID: t.id, Name: name, SubscribedAt: c.nowMillis()}
+	if since != "" {
+		if sub.Since, err = eureka.ParseCursor("since", since); err != nil {
+			return t, began, err
+		}
+	}
 	at := -1
 	for i := range socket.Subscriptions {
 		if socket.Subscriptions[i].ChannelID == t.id {
@@ -112,20 +151,20 @@ func (c *Core) subscribe(ctx context.Context, socket *eureka.Socket, name string
 		}
 	}
 	if at < 0 && len(socket.Subscriptions) >= c.maxSubscriptions {
-		return target{}, eureka.Errorf(eureka.CodeInvalid, "a socket may listen to %d channels (setting max_subscriptions)", c.maxSubscriptions)
+		return t, began, eureka.Errorf(eureka.CodeInvalid, "a socket may listen to %d channels (setting max_subscriptions)", c.maxSubscriptions)
 	}
-	if err := c.ports.Sockets.Subscribe(ctx, sub); err != nil {
-		return target{}, err
+	if began, err = c.ports.Sockets.Subscribe(ctx, sub); err != nil {
+		return t, began, err
 	}
 	if at >= 0 {
 		socket.Subscriptions[at] = sub
-		return t, nil
+		return t, began, nil
 	}
 	socket.Subscriptions = append(socket.Subscriptions, sub)
 	if t.presence {
 		c.logFailed("join", socket.ID, c.announce(ctx, eureka.ActionJoin, t.id, *socket))
 	}
-	return t, nil
+	return t, began, nil
 }
 
 func (c *Core) frameUnsubscribe(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, error) {
@@ -165,18 +204,27 @@ func (c *Core) framePublish(ctx context.Context, r FrameRequest, f protocol.Clie
 	if f.NoEcho {
 		request.Except = []string{r.SocketID}
 	}
-	if _, err := c.Publish(ctx, r.Identity, request); err != nil {
+	if r.Publish != nil {
+		if err := r.Publish(); err != nil {
+			return protocol.Reply{}, err
+		}
+	}
+	result, err := c.Publish(ctx, r.Identity, request)
+	if err != nil {
 		return protocol.Reply{}, err
 	}
-	return protocol.Reply{Action: protocol.ReplyPublished, Channel: f.Channel, Data: json.RawMessage(`{}`)}, nil
+	data, err := json.Marshal(struct {
+		ID string `json:"id,omitempty"`
+	}{result.ID})
+	return protocol.Reply{Action: protocol.ReplyPublished, Channel: f.Channel, Data: data}, err
 }
 
 // presenceBytes bounds the list of a presence reply so that its frame stays under eureka.MaxFrameBytes; total tells how
 // many there are.
 const presenceBytes = eureka.MaxFrameBytes - 1024
 
-func (c *Core) framePresence(ctx context.Context, f protocol.ClientFrame) (protocol.Reply, error) {
-	t, err := c.resolve(ctx, f.Channel)
+func (c *Core) framePresence(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, error) {
+	t, err := c.reach(ctx, r.Identity, eureka.ScopeSubscribe, f.Channel)
 	if err != nil {
 		return protocol.Reply{}, err
 	}

@@ -17,17 +17,23 @@ type PublishRequest struct {
 	Data    json.RawMessage
 	Except  []string // socket ids that do not get it
 	Counted bool     // fill PublishResult.Delivered
+	Key     string   // the same key within five minutes publishes once and gets the same result; "" for none
 }
 
 // PublishResult is what became of a publish.
 type PublishResult struct {
-	Channel   string // the channel's id
-	Delivered int    // sockets the message was handed to, when the request was Counted
+	Channel   string `json:"channel"`      // the channel's id
+	ID        string `json:"id,omitempty"` // the message's cursor, on a channel with history
+	Delivered int    `json:"delivered"`    // sockets the message was handed to, when the request was Counted
 }
 
 // Publish delivers one message to the subscribers of a channel.
-func (c *Core) Publish(ctx context.Context, _ eureka.Identity, r PublishRequest) (PublishResult, error) {
-	if err := checkChannelName(r.Channel); err != nil {
+func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishRequest) (PublishResult, error) {
+	t, err := c.reach(ctx, who, eureka.ScopePublish, r.Channel)
+	if err != nil {
+		return PublishResult{}, err
+	}
+	if err := CheckKey("Idempotency-Key", r.Key); err != nil {
 		return PublishResult{}, err
 	}
 	if err := checkExcept(r.Except); err != nil {
@@ -37,16 +43,19 @@ func (c *Core) Publish(ctx context.Context, _ eureka.Identity, r PublishRequest)
 	if err != nil {
 		return PublishResult{}, err
 	}
-	t, err := c.resolve(ctx, r.Channel)
-	if err != nil {
-		return PublishResult{}, err
+	m.ChannelID, m.Except, m.Counted, m.Retention = t.id, r.Except, r.Counted, t.history
+	request := ""
+	if r.Key != "" {
+		m.Key = onceKey("publish", who.User, t.id, r.Key)
+		request = fingerprint([]any{m.Event, m.Data, m.Except})
 	}
-	m.ChannelID, m.Except, m.Counted = t.id, r.Except, r.Counted
-	d, err := c.ports.Fanout.Deliver(ctx, m)
-	if err != nil {
-		return PublishResult{}, err
-	}
-	return PublishResult{Channel: t.id, Delivered: d.Sent}, nil
+	return once(ctx, c, m.Key, request, func() (PublishResult, error) {
+		d, err := c.ports.Fanout.Deliver(ctx, m)
+		if err != nil {
+			return PublishResult{}, err
+		}
+		return PublishResult{Channel: t.id, ID: d.Cursor.String(), Delivered: d.Sent}, nil
+	})
 }
 
 // Direct is a message for sockets rather than a channel.
@@ -57,14 +66,18 @@ type Direct struct {
 
 // RouteResult says where an event went.
 type RouteResult struct {
-	Channels []string // ids of the declared channels it was delivered on, and of the undeclared ones where someone listens
+	Channels []string `json:"channels"` // ids of the declared channels it was delivered on, and of the undeclared ones where someone listens
 }
 
 // Route delivers an event to every declared channel of its service, modelType and modelId, to the undeclared channels
 // service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one. A channel gets it once. When a
-// delivery fails the others are made all the same and the error is returned, so that the reporter tries again.
-func (c *Core) Route(ctx context.Context, _ eureka.Identity, ev eureka.Event) (RouteResult, error) {
+// delivery fails the others are made all the same and the error is returned, so that the reporter tries again. An event with an id is
+// accepted once in five minutes for its service, on all nodes, and gets the same result again.
+func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) (RouteResult, error) {
 	if err := ev.Validate(); err != nil {
+		return RouteResult{}, err
+	}
+	if err := c.reachEvent(who, ev); err != nil {
 		return RouteResult{}, err
 	}
 	m, err := c.message(ev.Event, ev.Data)
@@ -78,11 +91,19 @@ func (c *Core) Route(ctx context.Context, _ eureka.Identity, ev eureka.Event) (R
 	if err != nil {
 		return RouteResult{}, err
 	}
+	if ev.ID != "" {
+		m.Key = onceKey("event", ev.Service, ev.ID)
+	}
+	return once(ctx, c, m.Key, "", func() (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
+}
+
+// deliverTo delivers a message on each of the channels.
+func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message) (RouteResult, error) {
 	result := RouteResult{Channels: []string{}}
 	var errs []error
 	for _, t := range targets {
 		// Only for an undeclared channel the number of listeners decides whether it counts as a channel at all.
-		m.ChannelID, m.Counted = t.id, !t.declared
+		m.ChannelID, m.Counted, m.Retention = t.id, !t.declared, t.history
 		d, err := c.ports.Fanout.Deliver(ctx, m)
 		switch {
 		case err != nil:
@@ -115,7 +136,7 @@ func (c *Core) targets(ctx context.Context, ev eureka.Event) ([]target, error) {
 	known := len(targets)
 	if err := c.declared(ctx, ev, func(ch eureka.Channel) {
 		if known == 0 || targets[0].id != ch.ID {
-			targets = append(targets, target{id: ch.ID, declared: true, presence: ch.Presence})
+			targets = append(targets, targetOf(ch))
 		}
 	}); err != nil {
 		return nil, err

@@ -10,8 +10,10 @@ import (
 // target is a channel that a name stands for.
 type target struct {
 	id       string
+	alias    string
 	declared bool
 	presence bool
+	history  *eureka.Retention // nil for none
 }
 
 // resolve finds what a name that a client gave stands for: a declared channel by id or alias, or, where allowed, the undeclared
@@ -23,7 +25,7 @@ func (c *Core) resolve(ctx context.Context, name string) (target, error) {
 	ch, err := c.ports.Channels.Get(ctx, name)
 	switch {
 	case err == nil:
-		return target{id: ch.ID, declared: true, presence: ch.Presence}, nil
+		return targetOf(ch), nil
 	case eureka.CodeOf(err) != eureka.CodeNotFound:
 		return target{}, err
 	case c.allowUndeclared:
@@ -31,6 +33,10 @@ func (c *Core) resolve(ctx context.Context, name string) (target, error) {
 	default:
 		return target{}, eureka.Errorf(eureka.CodeNotFound, "there is no channel %q; create it first (POST /channels/%s)", name, name)
 	}
+}
+
+func targetOf(ch eureka.Channel) target {
+	return target{id: ch.ID, alias: ch.Alias, declared: true, presence: ch.Presence, history: ch.History}
 }
 
 func checkChannelName(name string) error {

@@ -87,7 +87,7 @@ func newRunner(t *testing.T, line string) *runner {
 	r := &runner{t: t, now: start}
 	hub := gateway.NewHub(gateway.HubOptions{Now: func() time.Time { return r.now }})
 	engine, err := natsengine.Open(t.Context(), natsengine.Options{
-		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
+		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func newRunner(t *testing.T, line string) *runner {
 	})
 	r.spy = &spy{Fanout: engine.Fanout()}
 	r.core, err = core.New(core.Options{
-		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: r.spy, Sender: engine.Sender()},
+		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: r.spy, Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests()},
 		Node:  node, AllowUndeclared: !strings.Contains(line, "deny"), MaxSubscriptions: 3,
 		MaxAge: map[bool]time.Duration{true: time.Hour}[strings.Contains(line, "maxage")],
 		Now:    func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler),
@@ -122,7 +122,9 @@ func (r *runner) run(line string) []string {
 	case verb == "disconnect":
 		err = r.core.Disconnect(r.t.Context(), node+rest, eureka.CloseNormal, "")
 	case strings.HasSuffix(verb, ">"):
-		for _, f := range r.core.Frame(r.t.Context(), core.FrameRequest{SocketID: node + strings.TrimSuffix(verb, ">"), Text: []byte(rest)}) {
+		for _, f := range r.core.Frame(r.t.Context(), core.FrameRequest{
+			SocketID: node + strings.TrimSuffix(verb, ">"), Identity: eureka.Everyone(""), Text: []byte(rest),
+		}).Frames {
 			out = append(out, "< "+string(f))
 		}
 	default:
@@ -142,7 +144,7 @@ func (r *runner) connect(rest string) (out []string, err error) {
 		r.t.Fatal(err)
 	}
 	result, err := r.core.Connect(r.t.Context(), core.ConnectRequest{
-		SocketID: node + id, Identity: eureka.Identity{User: values.Get("user")}, Query: values,
+		SocketID: node + id, Identity: eureka.Everyone(values.Get("user")), Query: values,
 	})
 	for _, f := range result.Frames {
 		out = append(out, "< "+string(f))
@@ -152,7 +154,7 @@ func (r *runner) connect(rest string) (out []string, err error) {
 
 // call runs what the HTTP API offers: a verb and a JSON argument.
 func (r *runner) call(verb, argument string) ([]string, error) {
-	ctx, who := r.t.Context(), eureka.Identity{}
+	ctx, who := r.t.Context(), eureka.Everyone("")
 	name, rest, _ := strings.Cut(argument, " ")
 	into := func(text string, v any) {
 		if err := json.Unmarshal([]byte(text), v); err != nil {

@@ -30,7 +30,10 @@ func (c *Core) Disconnect(ctx context.Context, socketID string, code eureka.Clos
 }
 
 // Socket returns one live socket, CodeNotFound without one.
-func (c *Core) Socket(ctx context.Context, _ eureka.Identity, id string) (eureka.Socket, error) {
+func (c *Core) Socket(ctx context.Context, who eureka.Identity, id string) (eureka.Socket, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return eureka.Socket{}, err
+	}
 	return c.socket(ctx, id)
 }
 
@@ -53,7 +56,10 @@ func (c *Core) socket(ctx context.Context, id string) (eureka.Socket, error) {
 }
 
 // ListSockets returns the sockets a query selects; q.Channel may be a channel's id, alias or undeclared name.
-func (c *Core) ListSockets(ctx context.Context, _ eureka.Identity, q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
+func (c *Core) ListSockets(ctx context.Context, who eureka.Identity, q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return eureka.Page[eureka.Socket]{}, err
+	}
 	if err := q.Validate(); err != nil {
 		return eureka.Page[eureka.Socket]{}, err
 	}
@@ -69,7 +75,10 @@ func (c *Core) ListSockets(ctx context.Context, _ eureka.Identity, q eureka.Sock
 
 // SendFrame queues text as it stands for one socket, as API Gateway's @connections does. CodeGone when the socket has
 // ended, CodeTooLarge over eureka.MaxFrameBytes, CodeInvalid when it is not UTF-8.
-func (c *Core) SendFrame(ctx context.Context, _ eureka.Identity, id string, text []byte) error {
+func (c *Core) SendFrame(ctx context.Context, who eureka.Identity, id string, text []byte) error {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return err
+	}
 	if err := checkText(text); err != nil {
 		return err
 	}
@@ -77,7 +86,10 @@ func (c *Core) SendFrame(ctx context.Context, _ eureka.Identity, id string, text
 }
 
 // SendToSocket sends a message frame without a channel to one socket. CodeGone when the socket has ended.
-func (c *Core) SendToSocket(ctx context.Context, _ eureka.Identity, id string, d Direct) error {
+func (c *Core) SendToSocket(ctx context.Context, who eureka.Identity, id string, d Direct) error {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return err
+	}
 	frame, err := c.directFrame(d)
 	if err != nil {
 		return err
@@ -87,7 +99,10 @@ func (c *Core) SendToSocket(ctx context.Context, _ eureka.Identity, id string, d
 
 // SendToUser sends a message frame without a channel to every socket of a user and returns how many got it. When a socket
 // could not be reached for another reason than its end, the others are served and the error is returned with the count.
-func (c *Core) SendToUser(ctx context.Context, _ eureka.Identity, user string, d Direct) (int, error) {
+func (c *Core) SendToUser(ctx context.Context, who eureka.Identity, user string, d Direct) (int, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return 0, err
+	}
 	frame, err := c.directFrame(d)
 	if err != nil {
 		return 0, err
@@ -122,7 +137,10 @@ func (c *Core) SendToUser(ctx context.Context, _ eureka.Identity, user string, d
 }
 
 // Kick ends a socket with a bye frame and CloseKicked, and returns it as it was. CodeNotFound when there is no such socket.
-func (c *Core) Kick(ctx context.Context, _ eureka.Identity, id, reason string) (eureka.Socket, error) {
+func (c *Core) Kick(ctx context.Context, who eureka.Identity, id, reason string) (eureka.Socket, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return eureka.Socket{}, err
+	}
 	socket, err := c.socket(ctx, id)
 	if err != nil {
 		return eureka.Socket{}, err

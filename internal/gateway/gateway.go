@@ -21,7 +21,7 @@ import (
 // Handler is what happens to sockets: the core's use cases.
 type Handler interface {
 	Connect(ctx context.Context, r core.ConnectRequest) (core.ConnectResult, error)
-	Frame(ctx context.Context, r core.FrameRequest) [][]byte
+	Frame(ctx context.Context, r core.FrameRequest) core.FrameResult
 	Disconnect(ctx context.Context, socketID string, code eureka.CloseCode, reason string) error
 }
 
@@ -31,18 +31,21 @@ type Options struct {
 	Handler  Handler
 	NewID    func() string                                // makes socket ids, unique for ever
 	Identify func(*http.Request) (eureka.Identity, error) // who is behind a handshake
-	Origins  *auth.Origins
-	Limits   Limits
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	// Revoked says whether a credential was revoked since Identify took it; nil when credentials cannot be.
+	Revoked func(eureka.Identity) bool
+	Origins *auth.Origins
+	Limits  Limits
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Gateway turns handshakes into sockets and drives them. It is an http.Handler for WebSocket handshakes alone.
 type Gateway struct {
-	options Options
-	limits  Limits
-	metrics metrics
-	stop    chan struct{} // closed to end the sweeper
+	options   Options
+	limits    Limits
+	metrics   metrics
+	admission *admission
+	stop      chan struct{} // closed to end the sweeper
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -61,8 +64,24 @@ func New(o Options) (*Gateway, error) {
 		options: o, limits: o.Limits.withDefaults(), metrics: newMetrics(o.Metrics),
 		streams: map[*stream]struct{}{}, stop: make(chan struct{}), swept: make(chan struct{}),
 	}
+	g.admission = newAdmission(&g.limits)
 	go g.sweep()
 	return g, nil
+}
+
+// CloseRevoked ends every socket of this node whose credential is revoked.
+func (g *Gateway) CloseRevoked(revoked func(eureka.Identity) bool) {
+	for _, s := range g.all() {
+		if id := s.identity.Load(); id != nil && revoked(*id) {
+			s.end(eureka.CloseUnauthenticated, "the credential was revoked", 0)
+		}
+	}
+}
+
+func (g *Gateway) open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.streams)
 }
 
 // Drain refuses new handshakes, tells every socket to reconnect elsewhere (bye and close code 4500, spread over
@@ -151,7 +170,10 @@ func (g *Gateway) sweepOne(s *stream, now time.Time) {
 		return // not bound yet
 	}
 	silent := time.Duration(now.UnixNano() - received)
+	id := s.identity.Load()
 	switch {
+	case id != nil && id.ExpiresAt != 0 && now.UnixMilli() >= id.ExpiresAt:
+		s.end(eureka.CloseUnauthenticated, "the credential has expired", 0)
 	case s.expiresAt != 0 && now.UnixMilli() >= s.expiresAt:
 		s.end(eureka.CloseMaxAge, "the socket reached its maximum age", 0)
 	case silent >= g.limits.IdleTimeout:
@@ -166,6 +188,7 @@ type metrics struct {
 	frames   prometheus.Counter
 	closes   *prometheus.CounterVec
 	slow     prometheus.Counter
+	limited  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -182,9 +205,12 @@ func newMetrics(r prometheus.Registerer) metrics {
 		slow: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "eureka_slow_consumers_total", Help: "Sockets closed because their queue overflowed.",
 		}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "eureka_limited_total", Help: "Handshakes, frames and publishes that were refused, by the limit they broke.",
+		}, []string{"limit"}),
 	}
 	if r != nil {
-		r.MustRegister(m.connects, m.frames, m.closes, m.slow)
+		r.MustRegister(m.connects, m.frames, m.closes, m.slow, m.limited)
 	}
 	return m
 }

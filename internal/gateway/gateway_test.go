@@ -55,22 +55,24 @@ func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.Connec
 	return h.result, nil
 }
 
-func (h *handler) Frame(_ context.Context, r core.FrameRequest) [][]byte {
+func (h *handler) Frame(_ context.Context, r core.FrameRequest) core.FrameResult {
 	text := string(r.Text)
 	if name, ok := strings.CutPrefix(text, "sub "); ok {
 		if _, err := h.hub.Subscribe(eureka.Subscription{SocketID: r.SocketID, ChannelID: name, Name: name}); err != nil {
-			return [][]byte{[]byte("error " + err.Error())}
+			return answer("error " + err.Error())
 		}
 		if h.inFrame != nil {
 			h.inFrame(r.SocketID)
 		}
-		return [][]byte{[]byte("subscribed " + name)}
+		return answer("subscribed " + name)
 	}
 	if text == "panic" {
 		panic("on purpose")
 	}
-	return [][]byte{[]byte("echo " + text)}
+	return answer("echo " + text)
 }
+
+func answer(text string) core.FrameResult { return core.FrameResult{Frames: [][]byte{[]byte(text)}} }
 
 func (h *handler) Disconnect(_ context.Context, id string, code eureka.CloseCode, _ string) error {
 	h.endings.Add(1)

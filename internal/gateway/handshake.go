@@ -38,6 +38,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if !g.options.Origins.Allowed(r) {
 		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", cut(r.Header.Get("Origin")))
 	}
+	if limit := g.admission.handshake(g.open()); limit != "" {
+		return g.refuse(limit)
+	}
 	key, err := checkHandshake(r)
 	if err != nil {
 		w.Header().Set("Sec-WebSocket-Version", "13")
@@ -47,7 +50,11 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if limit := g.admission.user(identity.User, g.options.Hub.userSockets(identity.User)); limit != "" {
+		return g.refuse(limit)
+	}
 	s := newStream(&g.limits, func() { g.metrics.slow.Inc() })
+	s.identity.Store(&identity)
 	if !g.register(s) {
 		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down; connect again")
 	}
@@ -56,7 +63,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), g.limits.HandshakeTimeout)
 	result, err := g.options.Handler.Connect(ctx, core.ConnectRequest{
 		SocketID: id, Identity: identity, Query: r.URL.Query(),
-		Remote: cut(r.RemoteAddr), Origin: cut(r.Header.Get("Origin")), Agent: cut(r.UserAgent()),
+		Remote: remote(r), Origin: cut(r.Header.Get("Origin")), Agent: cut(r.UserAgent()),
 	})
 	cancel()
 	if err != nil {
@@ -73,8 +80,13 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	s.expiresAt = result.ExpiresAt
 	s.bind(c)
 	s.release(result.Frames)
+	// The credential may have been revoked while nobody could find this socket by it.
+	if g.options.Revoked != nil && g.options.Revoked(identity) {
+		s.end(eureka.CloseUnauthenticated, "the credential was revoked", 0)
+	}
 	// The handler returns so that net/http frees its buffers; the socket goes on in a goroutine of its own.
-	go g.serve(socket{id: id, identity: identity, stream: s}, early) //nolint:contextcheck // a socket outlives its handshake
+	pace := newPace(&g.limits)
+	go g.serve(socket{id: id, stream: s, pace: &pace}, early) //nolint:contextcheck // a socket outlives its handshake
 	return nil
 }
 
@@ -117,6 +129,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 	sum := sha1.Sum([]byte(key + acceptSuffix)) //nolint:gosec // see the import
 	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
 		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
+	// A browser that offered protocols hangs up unless one of them is chosen; the one with the token never is.
 	if hasToken(r.Header, "Sec-Websocket-Protocol", Subprotocol) {
 		answer += "Sec-WebSocket-Protocol: " + Subprotocol + "\r\n"
 	}
@@ -135,6 +148,20 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 		early = append([]byte(nil), early...)
 	}
 	return c, early, nil
+}
+
+func (g *Gateway) refuse(limit string) error {
+	g.metrics.limited.WithLabelValues(limit).Inc()
+	return limited(limit)
+}
+
+// remote is the client's address without its port, which says nothing about the client.
+func remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return cut(host)
 }
 
 // cut keeps what a client says of itself within the socket's limits.

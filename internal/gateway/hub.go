@@ -23,6 +23,10 @@ type conn interface {
 	// queue takes a complete WebSocket frame that others share: it must not be changed. It reports whether the frame was
 	// taken; a connection that has ended, or overflows with this frame, takes none.
 	queue(frame []byte) bool
+	// offer takes all frames or none: none when they would fill more than half of what may wait. open is false when the connection has ended.
+	offer(frames [][]byte) (taken, open bool)
+	// drained calls f once, in a goroutine of its own, when nothing waits to be written, or when the connection has ended.
+	drained(f func())
 	// end closes the connection: a bye frame that asks to wait for after, then the close code. Only the first call counts.
 	end(code eureka.CloseCode, reason string, after time.Duration)
 }
@@ -77,6 +81,7 @@ type item struct {
 	group *group
 	index int
 	at    int64
+	pause uint64 // not 0 while a replay has not come to the live messages
 }
 
 // topic is the subscribers of one channel, grouped by the name they know it by, so that a frame is made once per name.
@@ -88,8 +93,9 @@ type topic struct {
 }
 
 type group struct {
-	name  string
-	items []*item
+	name   string
+	paused bool // gets no live messages
+	items  []*item
 }
 
 // NewHub returns an empty hub.
@@ -186,6 +192,11 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 // Subscribe adds a subscription, or replaces the socket's one for that channel: added is false then. CodeNotFound without the
 // socket.
 func (h *Hub) Subscribe(sub eureka.Subscription) (added bool, err error) {
+	return h.SubscribePaused(sub, 0)
+}
+
+// SubscribePaused is Subscribe for a subscription that gets no live messages until Replay ends this pause; 0 is no pause.
+func (h *Hub) SubscribePaused(sub eureka.Subscription, pause uint64) (added bool, err error) {
 	if err := sub.Validate(); err != nil {
 		return false, err
 	}
@@ -200,13 +211,13 @@ func (h *Hub) Subscribe(sub eureka.Subscription) (added bool, err error) {
 	}
 	if at := e.find(sub.ChannelID); at >= 0 {
 		it := e.items[at]
-		it.at = sub.SubscribedAt
+		it.at, it.pause = sub.SubscribedAt, pause
 		it.topic.mu.Lock()
 		it.topic.regroup(it, sub.Name)
 		it.topic.mu.Unlock()
 		return false, nil
 	}
-	it := &item{entry: e, at: sub.SubscribedAt}
+	it := &item{entry: e, at: sub.SubscribedAt, pause: pause}
 	h.join(it, sub.ChannelID, sub.Name)
 	e.insert(it)
 	return true, nil
@@ -257,6 +268,9 @@ func (h *Hub) Deliver(channelID string, body []byte, except []string) (matched, 
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, g := range t.groups {
+		if g.paused {
+			continue
+		}
 		var frame []byte
 		for _, it := range g.items {
 			if len(except) > 0 && slices.Contains(except, it.entry.socket.ID) {
@@ -379,10 +393,11 @@ func (h *Hub) leave(it *item) {
 }
 
 func (t *topic) add(it *item, name string) {
-	at := slices.IndexFunc(t.groups, func(g *group) bool { return g.name == name })
+	paused := it.pause != 0
+	at := slices.IndexFunc(t.groups, func(g *group) bool { return g.name == name && g.paused == paused })
 	if at < 0 {
 		at = len(t.groups)
-		t.groups = append(t.groups, &group{name: name})
+		t.groups = append(t.groups, &group{name: name, paused: paused})
 	}
 	g := t.groups[at]
 	it.group, it.index = g, len(g.items)
@@ -403,7 +418,7 @@ func (t *topic) remove(it *item) {
 }
 
 func (t *topic) regroup(it *item, name string) {
-	if it.group.name == name {
+	if it.group.name == name && it.group.paused == (it.pause != 0) {
 		return
 	}
 	t.remove(it)

@@ -29,6 +29,17 @@ func (r *recorder) queue(frame []byte) bool {
 	return !r.full
 }
 
+func (r *recorder) offer(frames [][]byte) (taken, open bool) {
+	for _, frame := range frames {
+		if !r.queue(frame) {
+			return false, false
+		}
+	}
+	return true, true
+}
+
+func (r *recorder) drained(f func()) { go f() }
+
 func (r *recorder) end(eureka.CloseCode, string, time.Duration) {}
 
 func addSocket(t testing.TB, h *Hub, id string, subs ...string) *recorder {

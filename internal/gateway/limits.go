@@ -15,6 +15,14 @@ type Limits struct {
 	HandshakeTimeout time.Duration // for the use case behind a handshake; default 10 s
 	FrameTimeout     time.Duration // for the use case behind a frame; default 30 s
 	DrainSpread      time.Duration // clients of a draining node reconnect spread over this; default 5 s
+
+	// Of these 0 means no limit. Rates allow for two seconds at once.
+	MaxSockets            int // on this node
+	MaxSocketsPerUser     int // on this node
+	ConnectsPerSecond     int // handshakes on this node
+	UserConnectsPerSecond int // handshakes of one user on this node
+	FramesPerSecond       int // text frames of one socket
+	PublishesPerSecond    int // publishes of one socket
 }
 
 func (l Limits) withDefaults() Limits {

@@ -9,6 +9,7 @@ import (
 
 	"eureka"
 	"eureka/internal/core"
+	"eureka/internal/protocol"
 	"eureka/internal/wire"
 )
 
@@ -20,9 +21,9 @@ const (
 
 // socket is what the reader of one connection needs.
 type socket struct {
-	id       string
-	identity eureka.Identity
-	stream   *stream
+	id     string
+	stream *stream
+	pace   *pace
 }
 
 // serve reads one connection until it ends and reports its end.
@@ -134,8 +135,32 @@ func (g *Gateway) text(k socket, text []byte) {
 			k.stream.end(eureka.CloseInternal, "internal error", 0)
 		}
 	}()
+	if allowed, flood := k.pace.frame(&g.limits); !allowed {
+		g.metrics.limited.WithLabelValues(limitFrames).Inc()
+		if flood {
+			k.stream.end(eureka.CloseRateLimited, "over the limit "+limitFrames, 0)
+			return
+		}
+		k.stream.queue(wire.TextFrame(protocol.EncodeError(nil, "", limited(limitFrames))))
+		return
+	}
 	k.stream.hold()
 	ctx, cancel := context.WithTimeout(context.Background(), g.limits.FrameTimeout)
 	defer cancel()
-	k.stream.release(g.options.Handler.Frame(ctx, core.FrameRequest{SocketID: k.id, Identity: k.identity, Text: text}))
+	result := g.options.Handler.Frame(ctx, core.FrameRequest{
+		SocketID: k.id, Identity: *k.stream.identity.Load(), Text: text, Publish: func() error { return g.publish(k) },
+	})
+	if result.Identity != nil {
+		k.stream.identity.Store(result.Identity)
+	}
+	k.stream.release(result.Frames)
+}
+
+// publish is asked before each publish of a socket.
+func (g *Gateway) publish(k socket) error {
+	if k.pace.publishes == nil || k.pace.publishes.Allow() {
+		return nil
+	}
+	g.metrics.limited.WithLabelValues(limitPublishes).Inc()
+	return limited(limitPublishes)
 }

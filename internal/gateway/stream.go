@@ -25,6 +25,7 @@ type stream struct {
 	received  atomic.Int64 // when the peer sent something last, in nanoseconds
 	pinged    atomic.Int64 // when it was pinged last
 	expiresAt int64        // epoch milliseconds, 0 for never
+	identity  atomic.Pointer[eureka.Identity]
 
 	mu       sync.Mutex
 	out      [][]byte // frames to write, in this order
@@ -39,6 +40,7 @@ type stream struct {
 	reason   string
 	hangUp   bool // close the connection as soon as out is written
 	overflow func()
+	waiting  []func() // called when nothing waits to be written
 }
 
 func newStream(limits *Limits, overflow func()) *stream {
@@ -80,6 +82,53 @@ func (s *stream) queue(frame []byte) bool {
 	return true
 }
 
+// offer takes all frames or none: none when they would fill more than half of the queue.
+func (s *stream) offer(frames [][]byte) (taken, open bool) {
+	size := 0
+	for _, frame := range frames {
+		size += len(frame)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return false, false
+	}
+	// A page that is larger than half of an empty queue is let in alone; nothing is larger than one frame of the greatest size and one more step.
+	waits := len(s.out) + len(s.held)
+	if waits > 0 && (s.size+size > s.limits.QueueBytes/2 || waits+len(frames) > s.limits.QueueFrames/2) {
+		return false, true
+	}
+	s.size += size
+	if s.holding {
+		s.held = append(s.held, frames...)
+		return true, true
+	}
+	s.out = append(s.out, frames...)
+	if len(s.out) > 0 {
+		s.startWriting()
+	}
+	return true, true
+}
+
+// drained calls f when nothing waits to be written, or when the connection has ended.
+func (s *stream) drained(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending || (!s.holding && !s.writing && len(s.out) == 0) {
+		go f()
+		return
+	}
+	s.waiting = append(s.waiting, f)
+}
+
+// wake calls those who wait for the end of writing. The caller holds mu.
+func (s *stream) wake() {
+	for _, f := range s.waiting {
+		go f()
+	}
+	s.waiting = nil
+}
+
 // hold makes messages wait for release, so that a reply gets ahead of what it leads to.
 func (s *stream) hold() {
 	s.mu.Lock()
@@ -104,6 +153,8 @@ func (s *stream) release(replies [][]byte) {
 	s.held = nil
 	if len(s.out) > 0 {
 		s.startWriting()
+	} else if !s.writing {
+		s.wake()
 	}
 }
 
@@ -139,6 +190,7 @@ func (s *stream) endLocked(code eureka.CloseCode, reason string, after time.Dura
 		return
 	}
 	s.ending, s.code, s.reason = true, code, reason
+	s.wake()
 	s.out = append(s.out, s.held...)
 	s.held, s.holding, s.pong = nil, false, nil
 	s.out = append(s.out, wire.TextFrame(protocol.EncodeBye(code, reason, after.Milliseconds())), wire.CloseFrame(code, reason))
@@ -155,6 +207,7 @@ func (s *stream) acknowledge(code eureka.CloseCode, reason string) {
 	s.hangUp = true
 	if !s.ending {
 		s.ending, s.code, s.reason = true, code, reason
+		s.wake()
 		s.held, s.holding, s.pong = nil, false, nil
 		s.out = append(s.out, wire.CloseFrame(code, ""))
 		s.limitEnd()
@@ -209,6 +262,9 @@ func (s *stream) write() {
 		s.out, s.pong, s.size = nil, nil, heldSize(s.held)
 		if len(batch) == 0 {
 			s.writing = false
+			if !s.holding {
+				s.wake()
+			}
 			c, hangUp := s.net, s.hangUp
 			s.mu.Unlock()
 			if hangUp {

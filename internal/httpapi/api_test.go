@@ -46,7 +46,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{hub: gateway.NewHub(gateway.HubOptions{})}
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	w.engine, err = natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: node, Registry: w.hub, Delivery: w.hub, Log: log})
+	w.engine, err = natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: node, Registry: w.hub, Delivery: w.hub, Replays: w.hub, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	c, err := core.New(core.Options{
-		Ports: core.Ports{Channels: w.engine.Channels(), Sockets: w.engine.Sockets(), Fanout: w.engine.Fanout(), Sender: w.engine.Sender()},
+		Ports: core.Ports{Channels: w.engine.Channels(), Sockets: w.engine.Sockets(), Fanout: w.engine.Fanout(), Sender: w.engine.Sender(), History: w.engine.History(), Requests: w.engine.Requests()},
 		Node:  node, AllowUndeclared: true, Log: log, Now: func() time.Time { return time.UnixMilli(1700000000000) },
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 		return httpapi.Hello{Name: "eureka-sockets", Version: "1", Mode: "test", Node: node}
 	}
 	w.handler, err = httpapi.New(httpapi.Options{
-		Core: c, OriginAllowed: origins.Allowed, Hello: func() httpapi.Hello { return w.hello() },
+		Core: c, OriginAllowed: origins.Allowed, Identify: auth.OpenIdentity, Hello: func() httpapi.Hello { return w.hello() },
 		Ready: func(context.Context) error { return w.ready }, Log: log,
 	})
 	if err != nil {

@@ -12,20 +12,18 @@ import (
 	"eureka/internal/core"
 )
 
-// nobody is who asks until the API has authentication.
-var nobody eureka.Identity
-
 // ChannelBody is what a client may say of a channel. On an update a field that is absent stays and null clears it.
 type ChannelBody struct {
-	ID        string  `json:"id,omitempty" doc:"Must repeat the id of the path when present."`
-	Alias     *string `json:"alias,omitempty" nullable:"true" doc:"A second name. By default service:modelType[:modelId] when that is free."`
-	Service   *string `json:"service,omitempty" nullable:"true" example:"orders-api" doc:"The service whose events the channel carries."`
-	ModelType *string `json:"modelType,omitempty" nullable:"true" example:"order" doc:"The kind of model."`
-	ModelID   *string `json:"modelId,omitempty" nullable:"true" doc:"One model alone; absent for all of the type."`
-	Name      *string `json:"name,omitempty" nullable:"true" doc:"A name for people."`
-	Desc      *string `json:"desc,omitempty" nullable:"true" doc:"A description for people."`
-	Presence  *bool   `json:"presence,omitempty" nullable:"true" doc:"Subscribers see who joins and leaves."`
-	Revision  *int64  `json:"revision,omitempty" minimum:"0" doc:"On an update: the revision that was read; a newer one is a conflict."`
+	ID        string     `json:"id,omitempty" doc:"Must repeat the id of the path when present."`
+	Alias     *string    `json:"alias,omitempty" nullable:"true" doc:"A second name. By default service:modelType[:modelId] when that is free."`
+	Service   *string    `json:"service,omitempty" nullable:"true" example:"orders-api" doc:"The service whose events the channel carries."`
+	ModelType *string    `json:"modelType,omitempty" nullable:"true" example:"order" doc:"The kind of model."`
+	ModelID   *string    `json:"modelId,omitempty" nullable:"true" doc:"One model alone; absent for all of the type."`
+	Name      *string    `json:"name,omitempty" nullable:"true" doc:"A name for people."`
+	Desc      *string    `json:"desc,omitempty" nullable:"true" doc:"A description for people."`
+	Presence  *bool      `json:"presence,omitempty" nullable:"true" doc:"Subscribers see who joins and leaves."`
+	History   *Retention `json:"history,omitempty" nullable:"true" doc:"What the channel retains; null for nothing."`
+	Revision  *int64     `json:"revision,omitempty" minimum:"0" doc:"On an update: the revision that was read; a newer one is a conflict."`
 }
 
 // ChannelPath names a channel.
@@ -93,13 +91,18 @@ func (a *api) createChannel(ctx context.Context, in *createChannel) (core.Channe
 			return core.ChannelView{}, eureka.FieldError("revision", "belongs to an update")
 		}
 		p := in.Body.patch()
+		history, err := in.Body.History.retention()
+		if err != nil {
+			return core.ChannelView{}, err
+		}
 		ch = eureka.Channel{
-			Alias: text(p.Alias), Service: text(p.Service), ModelType: text(p.ModelType), ModelID: text(p.ModelID),
+			History: history,
+			Alias:   text(p.Alias), Service: text(p.Service), ModelType: text(p.ModelType), ModelID: text(p.ModelID),
 			Name: text(p.Name), Desc: text(p.Desc), Presence: p.Presence != nil && *p.Presence,
 		}
 	}
 	ch.ID = in.ID
-	return a.core.CreateChannel(ctx, nobody, ch)
+	return a.core.CreateChannel(ctx, who(ctx), ch)
 }
 
 func (a *api) listChannels(ctx context.Context, in *listChannels) (List[core.ChannelView], error) {
@@ -117,7 +120,7 @@ func (a *api) search(ctx context.Context, in *search) (List[core.ChannelView], e
 }
 
 func (a *api) channelList(ctx context.Context, q eureka.ChannelQuery) (List[core.ChannelView], error) {
-	page, err := a.core.ListChannels(ctx, nobody, q)
+	page, err := a.core.ListChannels(ctx, who(ctx), q)
 	if err != nil {
 		return List[core.ChannelView]{}, err
 	}
@@ -125,7 +128,7 @@ func (a *api) channelList(ctx context.Context, q eureka.ChannelQuery) (List[core
 }
 
 func (a *api) showChannel(ctx context.Context, in *ChannelPath) (core.ChannelView, error) {
-	return a.core.Channel(ctx, nobody, in.ID)
+	return a.core.Channel(ctx, who(ctx), in.ID)
 }
 
 func (a *api) updateChannel(ctx context.Context, in *updateChannel) (core.ChannelView, error) {
@@ -133,16 +136,23 @@ func (a *api) updateChannel(ctx context.Context, in *updateChannel) (core.Channe
 		return core.ChannelView{}, eureka.FieldError("id", "cannot be changed")
 	}
 	p := in.Body.patch()
+	if in.Body.History != nil {
+		history, err := in.Body.History.retention()
+		if err != nil {
+			return core.ChannelView{}, err
+		}
+		p.History = &history
+	}
 	cleared, err := nulls(in.RawBody)
 	if err != nil {
 		return core.ChannelView{}, err
 	}
 	p.clear(cleared)
-	return a.core.UpdateChannel(ctx, nobody, in.ID, p.ChannelPatch)
+	return a.core.UpdateChannel(ctx, who(ctx), in.ID, p.ChannelPatch)
 }
 
 func (a *api) deleteChannel(ctx context.Context, in *ChannelPath) (core.ChannelView, error) {
-	return a.core.DeleteChannel(ctx, nobody, in.ID)
+	return a.core.DeleteChannel(ctx, who(ctx), in.ID)
 }
 
 // patch is a core.ChannelPatch whose fields can be cleared by name.
@@ -176,6 +186,9 @@ func (p *patch) clear(fields []string) {
 			p.Desc = &empty
 		case "presence":
 			p.Presence = &off
+		case "history":
+			var none *eureka.Retention
+			p.History = &none
 		}
 	}
 }

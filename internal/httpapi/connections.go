@@ -48,7 +48,7 @@ func withoutStage(r *http.Request) *http.Request {
 func (a *api) postToConnection(w http.ResponseWriter, r *http.Request) {
 	text, err := io.ReadAll(r.Body)
 	if err == nil {
-		err = a.core.SendFrame(r.Context(), nobody, r.PathValue("id"), text)
+		err = a.core.SendFrame(r.Context(), who(r.Context()), r.PathValue("id"), text)
 	}
 	if err != nil {
 		awsError(w, r, err)
@@ -58,7 +58,7 @@ func (a *api) postToConnection(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) getConnection(w http.ResponseWriter, r *http.Request) {
-	s, err := a.core.Socket(r.Context(), nobody, r.PathValue("id"))
+	s, err := a.core.Socket(r.Context(), who(r.Context()), r.PathValue("id"))
 	if err != nil {
 		awsError(w, r, err)
 		return
@@ -74,7 +74,7 @@ func (a *api) getConnection(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) deleteConnection(w http.ResponseWriter, r *http.Request) {
-	if _, err := a.core.Kick(r.Context(), nobody, r.PathValue("id"), ""); err != nil {
+	if _, err := a.core.Kick(r.Context(), who(r.Context()), r.PathValue("id"), ""); err != nil {
 		awsError(w, r, err)
 		return
 	}

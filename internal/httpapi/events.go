@@ -3,6 +3,8 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,7 +29,7 @@ const timestampLayout = "2006-01-02 15:04:05"
 
 // EventBody is one event as a service reports it. The field names are the original's.
 type EventBody struct {
-	ID        string          `json:"id,omitempty" doc:"The reporter's identity of the event."`
+	ID        string          `json:"id,omitempty" doc:"The reporter's identity of the event: the same id of a service within five minutes is accepted once."`
 	ChannelID string          `json:"channelId,omitempty" doc:"A channel to deliver to beside those of the service and model."`
 	Service   string          `json:"service,omitempty" example:"orders-api" doc:"The service that reports; needed without channelId."`
 	ModelType string          `json:"modelType,omitempty" example:"order" doc:"The kind of model; needed without channelId."`
@@ -44,6 +47,7 @@ type Accepted struct {
 
 // BroadcastBody is a message for a channel. With channel 0 it is an event: service and modelType say where it goes.
 type BroadcastBody struct {
+	ID        string          `json:"id,omitempty" doc:"The publisher's identity of the message: the same id within five minutes publishes once. Idempotency-Key comes first."`
 	Data      json.RawMessage `json:"data" doc:"Any JSON value."`
 	Event     string          `json:"event,omitempty" example:"message" doc:"What happened; message by default."`
 	Except    []string        `json:"except,omitempty" maxItems:"1000" doc:"Ids of sockets that do not get it."`
@@ -55,6 +59,7 @@ type BroadcastBody struct {
 // Broadcasted says what became of a broadcast.
 type Broadcasted struct {
 	Channel   string   `json:"channel,omitempty" doc:"Id of the channel."`
+	ID        string   `json:"id,omitempty" doc:"The message's cursor, on a channel with history."`
 	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to."`
 	Accepted  int      `json:"accepted,omitempty" doc:"With channel 0: 1."`
 	Channels  []string `json:"channels,omitempty" doc:"With channel 0: ids of the channels it was delivered on."`
@@ -62,10 +67,12 @@ type Broadcasted struct {
 
 type broadcast struct {
 	Channel string `path:"id" example:"1000001" doc:"The channel's id or alias; 0 routes by service and model."`
+	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes publishes once and gets the same answer."`
 	Body    BroadcastBody
 }
 
 type reportEvents struct {
+	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
 	RawBody []byte `contentType:"application/json"`
 }
 
@@ -93,22 +100,29 @@ func (a *api) eventOperations(h huma.API) {
 
 func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error) {
 	b := in.Body
+	key := in.Key
+	if key == "" {
+		key = b.ID
+	}
 	if in.Channel == eureka.NewID {
 		if len(b.Except) > 0 {
 			return Broadcasted{}, eureka.FieldError("except", "cannot be combined with channel 0")
 		}
-		result, err := a.core.Route(ctx, nobody, eureka.Event{
-			Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
+		if err := core.CheckKey("Idempotency-Key", key); err != nil {
+			return Broadcasted{}, err
+		}
+		result, err := a.core.Route(ctx, who(ctx), eureka.Event{
+			ID: key, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
 		})
 		return Broadcasted{Accepted: 1, Channels: result.Channels}, err
 	}
 	if b.Service != "" || b.ModelType != "" || b.ModelID != "" {
 		return Broadcasted{}, eureka.FieldError("service", "and the model belong to channel 0; here the path names the channel")
 	}
-	result, err := a.core.Publish(ctx, nobody, core.PublishRequest{
-		Channel: in.Channel, Event: b.Event, Data: b.Data, Except: b.Except, Counted: true,
+	result, err := a.core.Publish(ctx, who(ctx), core.PublishRequest{
+		Channel: in.Channel, Event: b.Event, Data: b.Data, Except: b.Except, Counted: true, Key: key,
 	})
-	return Broadcasted{Channel: result.Channel, Delivered: &result.Delivered}, err
+	return Broadcasted{Channel: result.Channel, ID: result.ID, Delivered: &result.Delivered}, err
 }
 
 func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
@@ -118,8 +132,16 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 	}
 	out := Accepted{Channels: []string{}}
 	var errs []error
-	for _, ev := range events {
-		result, err := a.core.Route(ctx, nobody, ev)
+	if in.Key != "" {
+		if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
+			return Accepted{}, err
+		}
+	}
+	for i, ev := range events {
+		if ev.ID == "" && in.Key != "" {
+			ev.ID = keyed(in.Key, i)
+		}
+		result, err := a.core.Route(ctx, who(ctx), ev)
 		for _, id := range result.Channels {
 			if !slices.Contains(out.Channels, id) {
 				out.Channels = append(out.Channels, id)
@@ -134,6 +156,12 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 		return out, eureka.WrapError(eureka.CodeOf(err), err, "%d of %d events were taken: %s", out.Accepted, len(events), eureka.MessageOf(err))
 	}
 	return out, nil
+}
+
+// keyed is the identity of an event that has none of its own, in a request with a key.
+func keyed(key string, i int) string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(i) + " " + key))
+	return "request-" + hex.EncodeToString(sum[:16])
 }
 
 // decodeEvents reads one event or an array of them and checks all before any is routed. The error names the index.

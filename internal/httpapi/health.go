@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"eureka"
 	"eureka/internal/problem"
 )
 
@@ -37,7 +39,14 @@ func (a *api) plain(mux *http.ServeMux) {
 	mux.HandleFunc("GET /docs", docsPage)
 	mux.HandleFunc("GET /docs/{file}", docsFile)
 	if a.options.Gatherer != nil {
-		mux.Handle("GET /metrics", promhttp.HandlerFor(a.options.Gatherer, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+		shown := promhttp.HandlerFor(a.options.Gatherer, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+			if err := who(r.Context()).Can(eureka.ScopeManage, time.Now().UnixMilli()); err != nil {
+				refuse(w, r, err)
+				return
+			}
+			shown.ServeHTTP(w, r)
+		})
 	}
 	a.connectionRoutes(mux)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"eureka"
 	"eureka/internal/core"
 )
 
@@ -23,13 +24,15 @@ const DefaultMaxBody = 1 << 20
 // Options configure the API. Core, OriginAllowed, Hello, Ready and Log are required.
 type Options struct {
 	Core          *core.Core
-	OriginAllowed func(*http.Request) bool    // whether the browser page behind a request may use the API
-	Hello         func() Hello                // what GET /hello says
-	Ready         func(context.Context) error // nil while the node takes traffic
-	Gatherer      prometheus.Gatherer         // what GET /metrics shows; nil for nothing
-	Registerer    prometheus.Registerer       // nil for no metrics of the API itself
-	MaxBody       int64                       // bytes; 0 means DefaultMaxBody
-	Log           *slog.Logger
+	OriginAllowed func(*http.Request) bool // whether the browser page behind a request may use the API
+	// Identify says who is behind a request. Paths that anybody may read (health, documents) do without.
+	Identify   func(*http.Request) (eureka.Identity, error)
+	Hello      func() Hello                // what GET /hello says
+	Ready      func(context.Context) error // nil while the node takes traffic
+	Gatherer   prometheus.Gatherer         // what GET /metrics shows; nil for nothing
+	Registerer prometheus.Registerer       // nil for no metrics of the API itself
+	MaxBody    int64                       // bytes; 0 means DefaultMaxBody
+	Log        *slog.Logger
 }
 
 // Hello is the answer of GET /hello.
@@ -50,7 +53,7 @@ type api struct {
 
 // New returns the API's handler.
 func New(o Options) (http.Handler, error) {
-	if o.Core == nil || o.OriginAllowed == nil || o.Hello == nil || o.Ready == nil || o.Log == nil {
+	if o.Core == nil || o.OriginAllowed == nil || o.Identify == nil || o.Hello == nil || o.Ready == nil || o.Log == nil {
 		return nil, errors.New("httpapi: an option is missing")
 	}
 	if o.MaxBody <= 0 {
@@ -96,6 +99,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 		RejectUnknownQueryParameters: true,
 	})
 	a.channelOperations(h)
+	a.historyOperations(h)
 	a.socketOperations(h)
 	a.eventOperations(h)
 	a.healthOperations(h)

@@ -74,9 +74,9 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 		Name: "eureka_http_requests_total", Help: "HTTP requests by route, method and status.",
 	}, []string{"route", "method", "status"})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "eureka_http_request_seconds", Help: "Time to answer an HTTP request, by route.",
+		Name: "eureka_http_request_seconds", Help: "Time to answer an HTTP request, by route and method.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
-	}, []string{"route"})
+	}, []string{"route", "method"})
 	if a.options.Registerer != nil {
 		a.options.Registerer.MustRegister(requests, seconds)
 	}
@@ -99,8 +99,8 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 		a.guard(mux, sw, r, route, rec)
 		took := time.Since(began)
 		requests.WithLabelValues(route, method(r.Method), strconv.Itoa(sw.status)).Inc()
-		seconds.WithLabelValues(route).Observe(took.Seconds())
-		a.logRequest(ctx, route, id, sw.status, took, rec.err)
+		seconds.WithLabelValues(route, method(r.Method)).Observe(took.Seconds())
+		a.logRequest(ctx, method(r.Method), route, id, sw.status, took, rec.err)
 	})
 }
 
@@ -120,12 +120,12 @@ func (a *api) guard(mux *http.ServeMux, w *statusWriter, r *http.Request, route 
 	a.serve(mux, w, r)
 }
 
-func (a *api) logRequest(ctx context.Context, route, id string, status int, took time.Duration, err error) {
+func (a *api) logRequest(ctx context.Context, method, route, id string, status int, took time.Duration, err error) {
 	level := slog.LevelDebug
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelWarn
 	}
-	a.options.Log.LogAttrs(ctx, level, "request", slog.String("route", route), slog.Int("status", status),
+	a.options.Log.LogAttrs(ctx, level, "request", slog.String("method", method), slog.String("route", route), slog.Int("status", status),
 		slog.Duration("took", took), slog.String("request", id), slog.Any("error", err))
 }
 
@@ -141,7 +141,7 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 		h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-			h.Set("Access-Control-Allow-Headers", "Content-Type, Authorization, X-Request-Id, Idempotency-Key")
+			h.Set("Access-Control-Allow-Headers", "Content-Type, Authorization, X-Api-Key, X-Lemon-Identity, X-Request-Id, Idempotency-Key")
 			h.Set("Access-Control-Max-Age", "600")
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -155,15 +155,28 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 		writeError(w, r, eureka.WrapError(eureka.CodeInvalid, err, "the query has a malformed escape or a semicolon"))
 		return
 	}
+	r, err := a.identified(r)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
 	if err := a.takeBody(w, r); err != nil {
-		if isConnections(r) {
-			awsError(w, r, err)
-			return
-		}
-		writeError(w, r, err)
+		refuse(w, r, err)
 		return
 	}
 	mux.ServeHTTP(w, r)
+}
+
+// refuse answers with an error in the form that the path's clients know.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if eureka.CodeOf(err) == eureka.CodeUnauthenticated {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="eureka"`)
+	}
+	if isConnections(r) {
+		awsError(w, r, err)
+		return
+	}
+	writeError(w, r, err)
 }
 
 // takeBody reads the whole body within its limits and checks what every operation would have to. curl's default content type and none at

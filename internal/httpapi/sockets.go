@@ -98,7 +98,7 @@ func (a *api) socketList(ctx context.Context, q eureka.SocketQuery, sort string)
 		return List[SocketView]{}, eureka.FieldError("sort", "cannot sort by %q; choose connectedAt", order.Field)
 	}
 	q.Asc = order.Field != "" && !order.Desc
-	page, err := a.core.ListSockets(ctx, nobody, q)
+	page, err := a.core.ListSockets(ctx, who(ctx), q)
 	if err != nil {
 		return List[SocketView]{}, err
 	}
@@ -106,22 +106,22 @@ func (a *api) socketList(ctx context.Context, q eureka.SocketQuery, sort string)
 }
 
 func (a *api) showSocket(ctx context.Context, in *SocketPath) (SocketView, error) {
-	s, err := a.core.Socket(ctx, nobody, in.ID)
+	s, err := a.core.Socket(ctx, who(ctx), in.ID)
 	return socketView(s), err
 }
 
 func (a *api) disconnectSocket(ctx context.Context, in *SocketPath) (SocketView, error) {
-	s, err := a.core.Kick(ctx, nobody, in.ID, "")
+	s, err := a.core.Kick(ctx, who(ctx), in.ID, "")
 	return socketView(s), err
 }
 
 func (a *api) sendToSocket(ctx context.Context, in *sendToSocket) (Delivered, error) {
-	err := a.core.SendToSocket(ctx, nobody, in.ID, core.Direct{Event: in.Body.Event, Data: in.Body.Data})
+	err := a.core.SendToSocket(ctx, who(ctx), in.ID, core.Direct{Event: in.Body.Event, Data: in.Body.Data})
 	return Delivered{1}, err
 }
 
 func (a *api) sendToUser(ctx context.Context, in *sendToUser) (Delivered, error) {
-	n, err := a.core.SendToUser(ctx, nobody, in.User, core.Direct{Event: in.Body.Event, Data: in.Body.Data})
+	n, err := a.core.SendToUser(ctx, who(ctx), in.User, core.Direct{Event: in.Body.Event, Data: in.Body.Data})
 	return Delivered{n}, err
 }
 

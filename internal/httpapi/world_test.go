@@ -52,7 +52,7 @@ func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
 	log := slog.New(slog.DiscardHandler)
 	hub := gateway.NewHub(gateway.HubOptions{Now: now})
 	engine, err := natsengine.Open(t.Context(), natsengine.Options{
-		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Log: log,
+		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
 		}
 	})
 	c, err := core.New(core.Options{
-		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender()},
+		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests()},
 		Node:  node, AllowUndeclared: !deny, Now: now, Log: log,
 	})
 	if err != nil {
@@ -75,7 +75,7 @@ func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
 	}
 	registry := prometheus.NewRegistry()
 	w.options = Options{
-		Core: c, OriginAllowed: origins.Allowed, Ready: func(context.Context) error { return nil },
+		Core: c, OriginAllowed: origins.Allowed, Identify: auth.OpenIdentity, Ready: func(context.Context) error { return nil },
 		Hello: func() Hello {
 			return Hello{Name: "eureka-sockets", Version: "1.2.3", Mode: "self-hosted", Node: node, Uptime: 42, Sockets: hub.Sockets()}
 		},

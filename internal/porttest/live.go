@@ -68,7 +68,7 @@ func Sender(t *testing.T, newHarness func(t *testing.T) LiveHarness) {
 
 func (n LiveNode) subscribe(t *testing.T, s LiveSocket, channelID, name string) {
 	t.Helper()
-	if err := n.Sockets.Subscribe(t.Context(), subscription(s.ID(), channelID, name)); err != nil {
+	if _, err := n.Sockets.Subscribe(t.Context(), subscription(s.ID(), channelID, name)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -235,7 +235,7 @@ func fanoutConcurrentInterest(t *testing.T, h LiveHarness) {
 		s := n.Connect(t)
 		running.Go(func() {
 			for range 50 {
-				if err := n.Sockets.Subscribe(t.Context(), subscription(s.ID(), "A", "A")); err != nil {
+				if _, err := n.Sockets.Subscribe(t.Context(), subscription(s.ID(), "A", "A")); err != nil {
 					t.Error(err)
 				}
 				if err := n.Sockets.Unsubscribe(t.Context(), s.ID(), "A"); err != nil {

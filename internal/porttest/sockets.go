@@ -75,7 +75,7 @@ func socketsLifeCycle(t *testing.T, h SocketsHarness) {
 	want := n.add(t, eureka.Socket{
 		User: "안나 é 🎉", Node: "n", Remote: "127.0.0.1:1", Origin: "https://a.example", Agent: "test", ConnectedAt: firstTime,
 	})
-	if err := n.Sockets.Subscribe(t.Context(), subscription(want.ID, "A", "a")); err != nil {
+	if _, err := n.Sockets.Subscribe(t.Context(), subscription(want.ID, "A", "a")); err != nil {
 		t.Fatal(err)
 	}
 	want.Subscriptions = []eureka.Subscription{subscription(want.ID, "A", "a")}
@@ -102,7 +102,7 @@ func socketsLifeCycle(t *testing.T, h SocketsHarness) {
 			t.Errorf("node %d still lists %+v", i, page.Items)
 		}
 	}
-	wantCode(t, "subscribing an ended socket", n.Sockets.Subscribe(t.Context(), subscription(want.ID, "A", "A")), eureka.CodeNotFound)
+	wantCode(t, "subscribing an ended socket", subscribeError(n.Sockets.Subscribe(t.Context(), subscription(want.ID, "A", "A"))), eureka.CodeNotFound)
 }
 
 func socketsRemovedOnce(t *testing.T, h SocketsHarness) {
@@ -132,7 +132,7 @@ func socketsSubscriptions(t *testing.T, h SocketsHarness) {
 	for _, sub := range []eureka.Subscription{
 		subscription(s.ID, "B", "B"), subscription(s.ID, "A:x.y_z-1", "alias"), subscription(s.ID, "B", "renamed"),
 	} {
-		if err := n.Sockets.Subscribe(t.Context(), sub); err != nil {
+		if _, err := n.Sockets.Subscribe(t.Context(), sub); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +147,7 @@ func socketsSubscriptions(t *testing.T, h SocketsHarness) {
 	wantCode(t, "unsubscribing again", n.Sockets.Unsubscribe(t.Context(), s.ID, "B"), eureka.CodeNotFound)
 	wantCode(t, "of no socket", n.Sockets.Unsubscribe(t.Context(), n.NewID(), "B"), eureka.CodeNotFound)
 	for _, bad := range []eureka.Subscription{subscription(s.ID, "a b", "A"), subscription(s.ID, "A", ""), subscription("", "A", "A")} {
-		wantCode(t, fmt.Sprintf("%+v", bad), n.Sockets.Subscribe(t.Context(), bad), eureka.CodeInvalid)
+		wantCode(t, fmt.Sprintf("%+v", bad), subscribeError(n.Sockets.Subscribe(t.Context(), bad)), eureka.CodeInvalid)
 	}
 	if page := n.list(t, eureka.SocketQuery{Channel: "B"}); page.Total != 0 {
 		t.Errorf("still listed: %+v", page.Items)
@@ -161,7 +161,7 @@ func socketsFieldLimits(t *testing.T, h SocketsHarness) {
 		User: fill(eureka.MaxUserLength), Remote: fill(eureka.MaxAgentLength), Origin: fill(eureka.MaxAgentLength), Agent: fill(eureka.MaxAgentLength),
 	})
 	longest := fill(eureka.MaxNameLength)
-	if err := n.Sockets.Subscribe(t.Context(), subscription(full.ID, longest, longest)); err != nil {
+	if _, err := n.Sockets.Subscribe(t.Context(), subscription(full.ID, longest, longest)); err != nil {
 		t.Errorf("the longest channel id: %v", err)
 	}
 	for _, s := range []eureka.Socket{
@@ -292,7 +292,7 @@ func socketsCounts(t *testing.T, h SocketsHarness) {
 		n := h.Nodes[i%len(h.Nodes)]
 		s := n.add(t, eureka.Socket{})
 		for _, channel := range []string{"A", fmt.Sprintf("B%d", i%2)} {
-			if err := n.Sockets.Subscribe(t.Context(), subscription(s.ID, channel, channel)); err != nil {
+			if _, err := n.Sockets.Subscribe(t.Context(), subscription(s.ID, channel, channel)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -321,3 +321,5 @@ func socketsQueriesRefused(t *testing.T, h SocketsHarness) {
 		wantCode(t, fmt.Sprintf("%+v", q), err, eureka.CodeInvalid)
 	}
 }
+
+func subscribeError(_ eureka.Subscribed, err error) error { return err }

@@ -37,6 +37,7 @@ const (
 	ReplySubscribed   = "subscribed"
 	ReplyUnsubscribed = "unsubscribed"
 	ReplyPublished    = "published"
+	ReplyRefreshed    = "refreshed"
 )
 
 // ClientFrame is one parsed frame from a client. Fields the frame does not have are zero; unknown fields are ignored,
@@ -50,6 +51,29 @@ type ClientFrame struct {
 	NoEcho  bool            // "echo": false on publish: the sender does not get its own message
 	Filter  json.RawMessage // nil when absent
 	Since   json.RawMessage // nil when absent
+	Limit   json.RawMessage // nil when absent
+	Token   string
+}
+
+// SinceText is the cursor in since, "" when absent. CodeInvalid when it is no string.
+func (f ClientFrame) SinceText() (string, error) {
+	var since string
+	if f.Since != nil && (f.Since[0] != '"' || json.Unmarshal(f.Since, &since) != nil) {
+		return "", eureka.FieldError("since", "must be a string: the id of a message, or the cursor of a reply")
+	}
+	return since, nil
+}
+
+// LimitNumber is the number in limit, 0 when absent. CodeInvalid when it is none.
+func (f ClientFrame) LimitNumber() (int, error) {
+	if f.Limit == nil {
+		return 0, nil
+	}
+	var limit int
+	if json.Unmarshal(f.Limit, &limit) != nil || limit < 1 {
+		return 0, eureka.FieldError("limit", "must be a number from 1")
+	}
+	return limit, nil
 }
 
 // Parse parses one client frame. The error is always an *eureka.Error of code invalid; the frame returned with it has
@@ -75,7 +99,7 @@ func Parse(text []byte) (ClientFrame, error) {
 	for _, s := range []struct {
 		key string
 		to  *string
-	}{{"action", &f.Action}, {"channel", &f.Channel}, {"event", &f.Event}} {
+	}{{"action", &f.Action}, {"channel", &f.Channel}, {"event", &f.Event}, {"token", &f.Token}} {
 		if err := readString(fields, s.key, s.to); err != nil {
 			return f, err
 		}
@@ -90,7 +114,7 @@ func Parse(text []byte) (ClientFrame, error) {
 		}
 		f.NoEcho = !yes
 	}
-	f.Filter, f.Since = present(fields, "filter"), present(fields, "since")
+	f.Filter, f.Since, f.Limit = present(fields, "filter"), present(fields, "since"), present(fields, "limit")
 	if data, ok := fields["data"]; ok {
 		compact, err := Compact("data", data)
 		if err != nil {

@@ -9,8 +9,8 @@ import (
 	"eureka"
 )
 
-// frameOverhead is what AppendMessage adds to a body at the most: braces, the channel key and the longest name.
-const frameOverhead = len(`{"channel":"",}`) + eureka.MaxNameLength
+// frameOverhead is what AppendMessage and AppendID add to a body at the most: braces, the channel key and the longest name, a cursor.
+const frameOverhead = len(`{"channel":"",}`) + eureka.MaxNameLength + len(`,"id":"xxxxxxxx.9223372036854775807"`)
 
 // MessageBody encodes everything of a message frame but its channel name: the part that is the same for every subscriber.
 // It is what travels between nodes. CodeInvalid when Data is not one JSON value, CodeTooLarge when the frame would be
@@ -40,6 +40,28 @@ func MessageBody(m eureka.Message) ([]byte, error) {
 			len(b)+frameOverhead, eureka.MaxFrameBytes)
 	}
 	return b, nil
+}
+
+// AppendID appends a message's cursor to its body and returns it.
+func AppendID(body []byte, id string) []byte {
+	body = append(body, `,"id":`...)
+	return appendString(body, id)
+}
+
+// ParseBody reads what MessageBody made, back into a message without its channel. CodeInvalid for anything else.
+func ParseBody(body []byte) (eureka.Message, error) {
+	text := make([]byte, 0, len(body)+2)
+	text = append(append(append(text, '{'), body...), '}')
+	var m struct {
+		Action string          `json:"action"`
+		Event  string          `json:"event"`
+		Data   json.RawMessage `json:"data"`
+		TS     int64           `json:"ts"`
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return eureka.Message{}, eureka.WrapError(eureka.CodeInvalid, err, "the message is malformed")
+	}
+	return eureka.Message{Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS}, nil
 }
 
 // ErrorBody encodes an error frame without its channel name, for delivery to every subscriber of a channel.

@@ -103,7 +103,7 @@ func TestMessageBodyLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(protocol.AppendMessage(nil, longest, body)); n != eureka.MaxFrameBytes {
+	if n := len(protocol.AppendMessage(nil, longest, protocol.AppendID(body, "abcdefgh.9223372036854775807"))); n != eureka.MaxFrameBytes {
 		t.Errorf("the largest frame under the longest name is %d bytes, want %d", n, eureka.MaxFrameBytes)
 	}
 	if _, err := protocol.MessageBody(eureka.Message{Action: "message", Data: fill(low + 1)}); eureka.CodeOf(err) != eureka.CodeTooLarge {

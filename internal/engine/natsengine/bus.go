@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -45,7 +46,8 @@ type interestShard struct {
 type interest struct {
 	count   int // sockets that listen
 	sub     *nats.Subscription
-	settled bool // the server is known to have the subscription
+	settled bool  // the server is known to have the subscription
+	tail    *tail // of a channel with history; nil until it is needed
 }
 
 func newBus(e *Engine) *bus {
@@ -93,12 +95,21 @@ func (b *bus) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, e
 	if err != nil {
 		return eureka.Delivery{}, err
 	}
+	if len(m.Key) > eureka.MaxKeyLength {
+		return eureka.Delivery{}, eureka.FieldError("key", "is %d bytes long, the limit is %d", len(m.Key), eureka.MaxKeyLength)
+	}
 	var d eureka.Delivery
 	if m.Counted {
 		d.Matched = b.engine.options.Delivery.Count(m.ChannelID, m.Except) + b.engine.dir.countElsewhere(ctx, m.ChannelID, m.Except)
 		d.Sent = d.Matched
 	}
-	if err := b.nc.Publish(b.prefix+escapeToken(m.ChannelID), payload); err != nil {
+	if m.Retention != nil {
+		seq, err := b.engine.history.append(ctx, m.ChannelID, payload, m.Key, *m.Retention)
+		if err != nil {
+			return eureka.Delivery{}, err
+		}
+		d.Cursor = b.engine.history.cursor(m.ChannelID, seq)
+	} else if err := b.nc.Publish(b.prefix+escapeToken(m.ChannelID), payload); err != nil {
 		return eureka.Delivery{}, natsError(err, "the message was not accepted: NATS does not answer")
 	}
 	b.engine.metrics.published.Inc()
@@ -118,7 +129,12 @@ func (b *bus) dispatch(inbox <-chan *nats.Msg) {
 
 func (b *bus) receive(msg *nats.Msg) {
 	channelID, err := unescapeToken(strings.TrimPrefix(msg.Subject, b.prefix))
-	if err == nil {
+	if err == nil && len(msg.Header) > 0 {
+		if err = b.receiveStored(channelID, msg); err == nil {
+			b.engine.metrics.received.Inc()
+			return
+		}
+	} else if err == nil {
 		var body []byte
 		var except []string
 		if body, except, err = decodeEnvelope(msg.Data); err == nil {
@@ -174,6 +190,9 @@ func (b *bus) release(channelID string, n int) {
 	}
 	if it.count -= n; it.count <= 0 {
 		delete(shard.channels, channelID)
+		if it.tail != nil {
+			it.tail.forget()
+		}
 		_ = it.sub.Unsubscribe() // fails only on a closed connection, which has no subscriptions
 	}
 }
@@ -255,20 +274,67 @@ func (b *bus) vacate(channelID string) {
 	b.release(channelID, left)
 }
 
-// gapEverywhere tells every subscriber that messages may have been missed, after the connection was lost.
-func (b *bus) gapEverywhere() {
+// tail returns the tail of a channel that this node listens to, nil for another.
+func (b *bus) tail(channelID string) *tail {
+	shard := &b.shards[maphash.String(b.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	it := shard.channels[channelID]
+	if it == nil {
+		return nil
+	}
+	if it.tail == nil {
+		it.tail = &tail{channelID: channelID, history: b.engine.history}
+	}
+	return it.tail
+}
+
+// each calls f for every channel that this node listens to, with its tail if it has one.
+func (b *bus) each(f func(channelID string, t *tail)) {
 	for i := range b.shards {
 		shard := &b.shards[i]
 		shard.mu.Lock()
-		ids := make([]string, 0, len(shard.channels))
-		for id := range shard.channels {
-			ids = append(ids, id)
+		tails := make(map[string]*tail, len(shard.channels))
+		for id, it := range shard.channels {
+			tails[id] = it.tail
 		}
 		shard.mu.Unlock()
-		for _, id := range ids {
-			b.gap(id, "the node lost its connection for a while; messages may have been missed")
+		for id, t := range tails {
+			f(id, t)
 		}
 	}
+}
+
+// trimTails frees messages in memory that are older than their channels let them become.
+func (b *bus) trimTails(now time.Time) {
+	b.each(func(channelID string, t *tail) {
+		if t != nil {
+			ttl := b.engine.history.ttl(b.engine.history.context, channelID)
+			t.mu.Lock()
+			t.trim(now, ttl)
+			t.mu.Unlock()
+		}
+	})
+}
+
+// maxAudits is how many tails read what they missed at the same time.
+const maxAudits = 8
+
+// audit makes sure that no channel misses messages, after the connection was lost: what has history reads it, the subscribers of others
+// are told.
+func (b *bus) audit() {
+	turns := make(chan struct{}, maxAudits)
+	b.each(func(channelID string, t *tail) {
+		if t == nil {
+			b.gap(channelID, "the node lost its connection for a while; messages may have been missed")
+			return
+		}
+		turns <- struct{}{}
+		go func() {
+			defer func() { <-turns }()
+			t.audit()
+		}()
+	})
 }
 
 // overflowed tells the subscribers of a channel that NATS dropped messages because this node was too slow.
@@ -279,6 +345,10 @@ func (b *bus) overflowed(sub *nats.Subscription) {
 		return
 	}
 	b.engine.options.Log.Warn("messages were dropped: this node cannot keep up", slog.String("channel", channelID))
+	if t := b.tail(channelID); t != nil && t.isKnown() {
+		go t.audit()
+		return
+	}
 	b.gap(channelID, "the node could not keep up; messages were missed")
 }
 

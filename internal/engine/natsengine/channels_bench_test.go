@@ -14,21 +14,21 @@ import (
 
 const benchChannels = 100_000
 
-// entry is a change as the watch delivers it.
-type entry struct {
+// kvEntry is a change as the watch delivers it.
+type kvEntry struct {
 	name     string
 	value    []byte
 	revision uint64
 	op       jetstream.KeyValueOp
 }
 
-func (e entry) Bucket() string                  { return "" }
-func (e entry) Key() string                     { return nameKeys + escapeToken(e.name) }
-func (e entry) Value() []byte                   { return e.value }
-func (e entry) Revision() uint64                { return e.revision }
-func (e entry) Created() time.Time              { return time.Time{} }
-func (e entry) Delta() uint64                   { return 0 }
-func (e entry) Operation() jetstream.KeyValueOp { return e.op }
+func (e kvEntry) Bucket() string                  { return "" }
+func (e kvEntry) Key() string                     { return nameKeys + escapeToken(e.name) }
+func (e kvEntry) Value() []byte                   { return e.value }
+func (e kvEntry) Revision() uint64                { return e.revision }
+func (e kvEntry) Created() time.Time              { return time.Time{} }
+func (e kvEntry) Delta() uint64                   { return 0 }
+func (e kvEntry) Operation() jetstream.KeyValueOp { return e.op }
 
 func benchReplica(b *testing.B) *replica {
 	b.Helper()
@@ -40,7 +40,7 @@ func benchReplica(b *testing.B) *replica {
 	r.begin(time.Now())
 	var entries []jetstream.KeyValueEntry
 	put := func(name, value string) {
-		entries = append(entries, entry{name: name, value: []byte(value), revision: uint64(len(entries) + 1)})
+		entries = append(entries, kvEntry{name: name, value: []byte(value), revision: uint64(len(entries) + 1)})
 	}
 	for i := range benchChannels {
 		id := strconv.Itoa(eureka.FirstChannelNumber + i)

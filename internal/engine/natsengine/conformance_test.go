@@ -34,7 +34,7 @@ type node struct {
 func openNode(t *testing.T, o natsengine.Options) *node {
 	t.Helper()
 	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{})}
-	o.Node, o.Registry, o.Delivery = n.id, n.hub, n.hub
+	o.Node, o.Registry, o.Delivery, o.Replays = n.id, n.hub, n.hub, n.hub
 	o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -74,7 +74,7 @@ func (n *node) Connect(ctx context.Context, r core.ConnectRequest) (core.Connect
 	return core.ConnectResult{}, n.engine.Sockets().Add(ctx, eureka.Socket{ID: r.SocketID, Node: n.id, ConnectedAt: time.Now().UnixMilli()})
 }
 
-func (n *node) Frame(context.Context, core.FrameRequest) [][]byte { return nil }
+func (n *node) Frame(context.Context, core.FrameRequest) core.FrameResult { return core.FrameResult{} }
 
 func (n *node) Disconnect(ctx context.Context, id string, _ eureka.CloseCode, _ string) error {
 	if _, err := n.engine.Sockets().Remove(ctx, id); eureka.CodeOf(err) != eureka.CodeNotFound {

@@ -40,7 +40,7 @@ func (e *Engine) connect() error {
 			e.metrics.connected.Set(1)
 			e.metrics.reconnects.Inc()
 			log.Info("connected to NATS again")
-			e.bus.gapEverywhere()
+			go e.bus.audit()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if sub != nil && errors.Is(err, nats.ErrSlowConsumer) {

@@ -65,26 +65,35 @@ func (d *directory) Remove(_ context.Context, id string) (eureka.Socket, error) 
 }
 
 // Subscribe implements eureka.Sockets.
-func (d *directory) Subscribe(ctx context.Context, sub eureka.Subscription) error {
+func (d *directory) Subscribe(ctx context.Context, sub eureka.Subscription) (eureka.Subscribed, error) {
 	if err := sub.Validate(); err != nil {
-		return err
+		return eureka.Subscribed{}, err
 	}
 	bus := d.engine.bus
 	if err := bus.acquire(sub.ChannelID); err != nil {
-		return err
+		return eureka.Subscribed{}, err
 	}
-	added, err := d.engine.options.Registry.Subscribe(sub)
+	s, added, err := d.subscribe(ctx, sub)
 	if err != nil || !added {
 		bus.release(sub.ChannelID, 1)
 	}
 	if err != nil {
-		return err
+		return eureka.Subscribed{}, err
 	}
 	// An undeclared name may have become an alias while this call was on its way; later changes come through the watch.
 	if ch, err := d.engine.channels.Get(ctx, sub.ChannelID); err == nil && ch.ID != sub.ChannelID {
 		bus.rehome(sub.ChannelID, ch.ID)
 	}
-	return nil
+	return s, nil
+}
+
+func (d *directory) subscribe(ctx context.Context, sub eureka.Subscription) (eureka.Subscribed, bool, error) {
+	ch, err := d.engine.channels.Get(ctx, sub.ChannelID)
+	if err == nil && ch.History != nil && ch.ID == sub.ChannelID {
+		return d.engine.history.subscribe(ctx, sub)
+	}
+	added, err := d.engine.options.Registry.Subscribe(sub)
+	return eureka.Subscribed{}, added, err
 }
 
 // Unsubscribe implements eureka.Sockets.

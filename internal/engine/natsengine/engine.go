@@ -56,10 +56,17 @@ type Options struct {
 	Node      string // this node's id, from NewNodeID; socket ids start with it
 	Namespace string // prefix of subjects, buckets and streams; default "eureka"
 	Replicas  int    // of buckets and streams on a NATS cluster; default 1
-	Registry  Registry
-	Delivery  Delivery
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer // nil for none
+	// SyncAlways writes each stored message to the disk before it is confirmed; else all that is new is written every SyncInterval
+	// (default 1 s), and a machine that goes down loses up to that much. With an external NATS its own configuration counts.
+	SyncAlways   bool
+	SyncInterval time.Duration
+	HistoryBytes int64 // of all channels' history on disk; over it publishing with history is refused. 0 for what the disk takes
+	CacheBytes   int64 // of newest messages kept in memory for sockets that resume; default 64 MiB
+	Registry     Registry
+	Delivery     Delivery
+	Replays      Replays
+	Log          *slog.Logger
+	Metrics      prometheus.Registerer // nil for none
 }
 
 // Engine is the ports of package eureka on NATS. Open makes one.
@@ -71,6 +78,8 @@ type Engine struct {
 	metrics  *metrics
 	channels *channelStore
 	bus      *bus
+	history  *history
+	requests *requests
 	peers    *peers
 	dir      *directory
 
@@ -128,6 +137,15 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
+	if o.SyncInterval <= 0 {
+		o.SyncInterval = time.Second
+	}
+	if o.HistoryBytes <= 0 {
+		o.HistoryBytes = -1
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 64 << 20
+	}
 	e := &Engine{options: o, metrics: newMetrics(o.Metrics)}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close(context.WithoutCancel(ctx)))
@@ -138,7 +156,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 func (e *Engine) open(ctx context.Context) (err error) {
 	o := e.options
 	if o.URL == "" {
-		if e.embedded, err = startEmbedded(o.DataDir, o.Log); err != nil {
+		if e.embedded, err = startEmbedded(o); err != nil {
 			return err
 		}
 	}
@@ -160,6 +178,13 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
+	if e.history, err = openHistory(ctx, e); err != nil {
+		return err
+	}
+	if e.requests, err = openRequests(ctx, e.js, o.Namespace, o.Replicas); err != nil {
+		return err
+	}
+	e.history.start()
 	e.peers = newPeers(e)
 	e.dir = &directory{engine: e}
 	if err := e.answer(); err != nil {
@@ -176,6 +201,12 @@ func (e *Engine) Sockets() eureka.Sockets { return e.dir }
 
 // Fanout returns the live bus.
 func (e *Engine) Fanout() eureka.Fanout { return e.bus }
+
+// History returns the messages that channels retain.
+func (e *Engine) History() eureka.History { return e.history }
+
+// Requests returns the answers to requests with a key.
+func (e *Engine) Requests() eureka.Requests { return e.requests }
 
 // Sender returns the way to one socket on any node.
 func (e *Engine) Sender() eureka.Sender { return &sender{e} }
@@ -209,6 +240,9 @@ func (e *Engine) Close(context.Context) error {
 	e.closeOnce.Do(func() {
 		if e.peers != nil {
 			e.peers.stop()
+		}
+		if e.history != nil {
+			e.history.stop()
 		}
 		if e.channels != nil {
 			e.channels.close()

@@ -37,7 +37,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func (n *node) subscribe(t *testing.T, s porttest.LiveSocket, channel string) {
 	t.Helper()
 	sub := eureka.Subscription{SocketID: s.ID(), ChannelID: channel, Name: channel}
-	if err := n.engine.Sockets().Subscribe(t.Context(), sub); err != nil {
+	if _, err := n.engine.Sockets().Subscribe(t.Context(), sub); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -191,7 +191,7 @@ func TestANodeThatCannotKeepUpTellsItsSubscribers(t *testing.T) {
 	delivery := &stuck{Hub: gateway.NewHub(gateway.HubOptions{}), release: make(chan struct{})}
 	id := natsengine.NewNodeID()
 	e, err := natsengine.Open(t.Context(), natsengine.Options{
-		DataDir: t.TempDir(), Node: id, Registry: delivery.Hub, Delivery: delivery, Log: slog.New(slog.DiscardHandler),
+		DataDir: t.TempDir(), Node: id, Registry: delivery.Hub, Delivery: delivery, Replays: delivery, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestANodeThatCannotKeepUpTellsItsSubscribers(t *testing.T) {
 	if err := e.Sockets().Add(t.Context(), eureka.Socket{ID: socket}); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Sockets().Subscribe(t.Context(), eureka.Subscription{SocketID: socket, ChannelID: "A", Name: "A"}); err != nil {
+	if _, err := e.Sockets().Subscribe(t.Context(), eureka.Subscription{SocketID: socket, ChannelID: "A", Name: "A"}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range natsengine.InboxSize + 10_000 {
@@ -223,7 +223,7 @@ func TestANodeThatCannotKeepUpTellsItsSubscribers(t *testing.T) {
 func open(dir string) (*natsengine.Engine, error) {
 	hub := gateway.NewHub(gateway.HubOptions{})
 	return natsengine.Open(context.Background(), natsengine.Options{
-		DataDir: dir, Node: natsengine.NewNodeID(), Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
+		DataDir: dir, Node: natsengine.NewNodeID(), Registry: hub, Delivery: hub, Replays: hub, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -334,7 +334,7 @@ func spoilAll(t *testing.T, dir, pattern string, spoil func([]byte) []byte) {
 func TestExternalServerRefused(t *testing.T) {
 	hub := gateway.NewHub(gateway.HubOptions{})
 	_, err := natsengine.Open(t.Context(), natsengine.Options{
-		URL: "nats://ann:secret@127.0.0.1:1", Node: natsengine.NewNodeID(), Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
+		URL: "nats://ann:secret@127.0.0.1:1", Node: natsengine.NewNodeID(), Registry: hub, Delivery: hub, Replays: hub, Log: slog.New(slog.DiscardHandler),
 	})
 	if eureka.CodeOf(err) != eureka.CodeUnavailable || strings.Contains(eureka.MessageOf(err), "secret") {
 		t.Errorf("got %v", err)
@@ -346,7 +346,7 @@ func TestTwoNodesWithOneID(t *testing.T) {
 	first := openNode(t, natsengine.Options{URL: server.ClientURL()})
 	hub := gateway.NewHub(gateway.HubOptions{})
 	_, err := natsengine.Open(t.Context(), natsengine.Options{
-		URL: server.ClientURL(), Node: first.id, Registry: hub, Delivery: hub, Log: slog.New(slog.DiscardHandler),
+		URL: server.ClientURL(), Node: first.id, Registry: hub, Delivery: hub, Replays: hub, Log: slog.New(slog.DiscardHandler),
 	})
 	if eureka.CodeOf(err) != eureka.CodeConflict || !strings.Contains(eureka.MessageOf(err), first.id) {
 		t.Errorf("the second opened with %v", err)

@@ -29,7 +29,7 @@ func shown(r *replica) map[string]eureka.Channel {
 }
 
 // expected derives from the keys of a bucket, by the rules in channels_claim.go, what single reads should see.
-func expected(keys map[string]entry) map[string]eureka.Channel {
+func expected(keys map[string]kvEntry) map[string]eureka.Channel {
 	records := map[string]record{}
 	for name, e := range keys {
 		r, _ := decodeRecord(name, e.value)
@@ -55,7 +55,7 @@ func expected(keys map[string]entry) map[string]eureka.Channel {
 
 // bucketModel is a bucket with a replica that follows it.
 type bucketModel struct {
-	keys     map[string]entry
+	keys     map[string]kvEntry
 	revision uint64
 	created  time.Time
 	replica  *replica
@@ -65,9 +65,9 @@ type bucketModel struct {
 var modelNames = rapid.SampledFrom([]string{"a", "b", "c", "d"})
 
 // write changes a random key, sanely or not, and returns the change.
-func (m *bucketModel) write(t *rapid.T) entry {
+func (m *bucketModel) write(t *rapid.T) kvEntry {
 	m.revision++
-	e := entry{name: modelNames.Draw(t, "name"), revision: m.revision}
+	e := kvEntry{name: modelNames.Draw(t, "name"), revision: m.revision}
 	switch rapid.IntRange(0, 3).Draw(t, "kind") {
 	case 0:
 		e.op = jetstream.KeyValuePurge
@@ -92,7 +92,7 @@ func (m *bucketModel) replace() {
 	m.revision = 0
 	for _, name := range slices.Sorted(maps.Keys(m.keys)) {
 		m.revision++
-		m.keys[name] = entry{name: name, value: m.keys[name].value, revision: m.revision}
+		m.keys[name] = kvEntry{name: name, value: m.keys[name].value, revision: m.revision}
 	}
 }
 
@@ -155,7 +155,7 @@ func TestReplicaShowsWhatTheKeysSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.close()
-		m := &bucketModel{keys: map[string]entry{}, told: map[string]eureka.Channel{}, created: time.Unix(1, 0), replica: r}
+		m := &bucketModel{keys: map[string]kvEntry{}, told: map[string]eureka.Channel{}, created: time.Unix(1, 0), replica: r}
 		r.begin(m.created)
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			var batch []jetstream.KeyValueEntry

@@ -31,11 +31,14 @@ type embedded struct {
 	dir    string
 	log    *serverLog
 	lock   *os.File
+	epoch  string                      // of what is stored; another one after a machine went down with messages that were not synced
+	sync   time.Duration               // interval of syncs, 0 for each message
 	before map[string]map[string]int64 // sizes of the message files, by stream, before the server read them
 }
 
 // startEmbedded takes the data directory and starts a server on it.
-func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
+func startEmbedded(o Options) (*embedded, error) {
+	dir, log := o.DataDir, o.Log
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, directoryError(dir, err)
 	}
@@ -43,7 +46,10 @@ func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
 	if err != nil {
 		return nil, directoryError(dir, err)
 	}
-	e := &embedded{dir: dir, lock: lock, log: &serverLog{log: log}}
+	e := &embedded{dir: dir, lock: lock, log: &serverLog{log: log}, sync: o.SyncInterval}
+	if o.SyncAlways {
+		e.sync = 0
+	}
 	if err := e.start(); err != nil {
 		return nil, errors.Join(err, e.stop())
 	}
@@ -59,9 +65,16 @@ func (e *embedded) start() error {
 	if e.before, err = blockSizes(e.streams()); err != nil {
 		return directoryError(e.dir, err)
 	}
+	var kept bool
+	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0); err != nil {
+		return directoryError(e.dir, err)
+	}
+	if !kept && len(e.before) > 0 {
+		e.log.log.Warn("the machine went down since the last run, or it is not known: messages of the last moments may be lost, so clients that resume fetch their state again")
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "eureka", DontListen: true, NoSigs: true, JetStream: true, StoreDir: store,
-		DisableJetStreamBanner: true,
+		DisableJetStreamBanner: true, SyncAlways: e.sync == 0, SyncInterval: e.sync,
 	})
 	if err != nil {
 		return eureka.WrapError(eureka.CodeInternal, err, "the NATS server in this process cannot be made")
@@ -176,7 +189,30 @@ func (e *embedded) stop() error {
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
 	}
-	return e.lock.Close()
+	var err error
+	if e.epoch != "" {
+		if err = syncFiles(e.streams()); err == nil {
+			err = closeEpoch(e.dir, e.epoch)
+		}
+	}
+	return errors.Join(err, e.lock.Close())
+}
+
+// syncFiles writes to the disk what the server left to the operating system.
+func syncFiles(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the operator's own directory
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
 }
 
 func directoryError(dir string, err error) error {

@@ -1,0 +1,128 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// DefaultHistoryPage is how many messages a read of history returns when the caller does not say.
+const DefaultHistoryPage = 100
+
+// HistoryRequest asks for a part of a channel's history.
+type HistoryRequest struct {
+	Channel string // id or alias
+	Since   string // a cursor; "" for the newest messages
+	Limit   int    // 1 to eureka.MaxHistoryPage; 0 means DefaultHistoryPage
+}
+
+// HistoryMessage is one message as history shows it.
+type HistoryMessage struct {
+	ID    string          `json:"id" doc:"Its cursor."`
+	Event string          `json:"event" doc:"What happened."`
+	Data  json.RawMessage `json:"data" doc:"Any JSON value."`
+	TS    int64           `json:"ts" doc:"Epoch milliseconds."`
+}
+
+// HistoryResult is a part of a channel's history, oldest first.
+type HistoryResult struct {
+	Channel string           `json:"channel" doc:"Id of the channel."`
+	List    []HistoryMessage `json:"list" doc:"The messages, oldest first."`
+	Cursor  string           `json:"cursor" doc:"Where the next read goes on: what since takes."`
+	More    bool             `json:"more" doc:"There are more messages behind cursor already."`
+}
+
+// History returns messages that a channel retains. CodeGap when those behind the cursor are no longer all there.
+func (c *Core) History(ctx context.Context, who eureka.Identity, r HistoryRequest) (HistoryResult, error) {
+	t, err := c.reach(ctx, who, eureka.ScopeSubscribe, r.Channel)
+	if err != nil {
+		return HistoryResult{}, err
+	}
+	if t.history == nil {
+		return HistoryResult{}, eureka.Errorf(eureka.CodeForbidden,
+			`channel %q keeps no history; create or update it with "history": {"size": 1000, "ttl": "10m"}`, r.Channel)
+	}
+	if r.Limit == 0 {
+		r.Limit = DefaultHistoryPage
+	}
+	if r.Limit < 1 || r.Limit > eureka.MaxHistoryPage {
+		return HistoryResult{}, eureka.FieldError("limit", "must be 1 to %d", eureka.MaxHistoryPage)
+	}
+	var page eureka.HistoryPage
+	if r.Since == "" {
+		page, err = c.ports.History.Newest(ctx, t.id, r.Limit)
+	} else {
+		since, parseErr := eureka.ParseCursor("since", r.Since)
+		if parseErr != nil {
+			return HistoryResult{}, parseErr
+		}
+		page, err = c.ports.History.After(ctx, t.id, since, r.Limit)
+	}
+	if err != nil {
+		return HistoryResult{}, err
+	}
+	result := HistoryResult{Channel: t.id, List: make([]HistoryMessage, 0, len(page.Messages)), Cursor: page.Cursor.String(), More: page.More}
+	for _, m := range page.Messages {
+		result.List = append(result.List, HistoryMessage{ID: m.Cursor.String(), Event: m.Event, Data: m.Data, TS: m.TS})
+	}
+	return result, nil
+}
+
+// historyBytes bounds the list of a history reply so that its frame stays under eureka.MaxFrameBytes.
+const historyBytes = eureka.MaxFrameBytes - 1024
+
+func (c *Core) frameHistory(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, error) {
+	since, err := f.SinceText()
+	if err != nil {
+		return protocol.Reply{}, err
+	}
+	limit, err := f.LimitNumber()
+	if err != nil {
+		return protocol.Reply{}, err
+	}
+	result, err := c.History(ctx, r.Identity, HistoryRequest{Channel: f.Channel, Since: since, Limit: limit})
+	if err != nil {
+		return protocol.Reply{}, err
+	}
+	list, size := make([]json.RawMessage, 0, len(result.List)), 0
+	// The newest messages are asked for without since, so the oldest of them go when the frame is too small.
+	order := result.List
+	for i := range order {
+		m := order[i]
+		if since == "" {
+			m = order[len(order)-1-i]
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			return protocol.Reply{}, err
+		}
+		if size += len(text) + 1; size > historyBytes {
+			if since != "" {
+				result.More, result.Cursor = true, order[i-1].ID // one message always fits
+			}
+			break
+		}
+		list = append(list, text)
+	}
+	if since == "" {
+		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+			list[i], list[j] = list[j], list[i]
+		}
+	}
+	data, err := json.Marshal(struct {
+		List   []json.RawMessage `json:"list"`
+		Cursor string            `json:"cursor"`
+		More   bool              `json:"more"`
+	}{list, result.Cursor, result.More})
+	return protocol.Reply{Action: protocol.ActionHistory, Channel: f.Channel, Data: data}, err
+}
+
+// forget removes what a channel retained when it stops keeping history, or ends. What cannot be removed now goes with its TTL.
+func (c *Core) forget(ctx context.Context, channelID string) {
+	if err := c.ports.History.Forget(ctx, channelID); err != nil {
+		c.log.Warn("the history of a channel could not be removed; it goes when its messages expire", slog.String("channel", channelID), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,56 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// frameRefresh gives a socket a new credential of the same user. What it listens to stays as far as the new credential covers it.
+func (c *Core) frameRefresh(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, *eureka.Identity, error) {
+	switch {
+	case c.verify == nil:
+		return protocol.Reply{}, nil, eureka.Errorf(eureka.CodeForbidden, "the service has no authentication: there is nothing to refresh")
+	case f.Token == "":
+		return protocol.Reply{}, nil, eureka.FieldError("token", "is missing")
+	}
+	fresh, err := c.verify(ctx, f.Token)
+	if err != nil {
+		return protocol.Reply{}, nil, err
+	}
+	if fresh.User != r.Identity.User {
+		return protocol.Reply{}, nil, eureka.Errorf(eureka.CodeForbidden, "the token belongs to another user; connect anew to change the user")
+	}
+	socket, err := c.ownSocket(ctx, r)
+	if err != nil {
+		return protocol.Reply{}, nil, err
+	}
+	if err := c.dropUncovered(ctx, fresh, socket); err != nil {
+		return protocol.Reply{}, nil, err
+	}
+	data, err := json.Marshal(struct {
+		ExpiresAt int64 `json:"expiresAt,omitempty"`
+	}{fresh.ExpiresAt})
+	return protocol.Reply{Action: protocol.ReplyRefreshed, Data: data}, &fresh, err
+}
+
+// dropUncovered ends the subscriptions that a socket's new credential does not cover, and tells the socket of each.
+func (c *Core) dropUncovered(ctx context.Context, who eureka.Identity, socket eureka.Socket) error {
+	for _, sub := range socket.Subscriptions {
+		_, denied := c.reach(ctx, who, eureka.ScopeSubscribe, sub.Name)
+		if eureka.CodeOf(denied) != eureka.CodeForbidden {
+			continue
+		}
+		if err := c.ports.Sockets.Unsubscribe(ctx, socket.ID, sub.ChannelID); err != nil && eureka.CodeOf(err) != eureka.CodeNotFound {
+			return err
+		}
+		c.logFailed("leave", socket.ID, c.announce(ctx, eureka.ActionLeave, sub.ChannelID, socket))
+		frame := protocol.EncodeError(nil, sub.Name, denied)
+		if err := c.ports.Sender.Send(ctx, socket.ID, frame); err != nil && eureka.CodeOf(err) != eureka.CodeGone {
+			return err
+		}
+	}
+	return nil
+}

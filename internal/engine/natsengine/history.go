@@ -1,0 +1,287 @@
+package natsengine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eureka"
+)
+
+// Limits of the stream that keeps history.
+const (
+	dedupWindow    = 5 * time.Minute                  // how long one key stores a message once
+	anchorTTL      = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
+	appendTries    = 8                                // tries to store a message behind the one known to be last
+	appendTimeout  = 10 * time.Second                 // when the caller gives no deadline
+	wrongLastError = 10071                            // JetStream's code for Nats-Expected-Last-Subject-Sequence not met
+)
+
+// Headers of entries. Nats-Expected-Last-Subject-Sequence is stored with its entry, and so tells a reader which one came before: the chain by
+// which it can prove that nothing is missing.
+const (
+	headerSequence = "Nats-Sequence"
+	headerBefore   = "Nats-Last-Sequence" // of a live message: the entry before it on its channel
+	headerTime     = "Nats-Time-Stamp"
+	headerExpected = "Nats-Expected-Last-Subject-Sequence"
+	headerTTL      = "Nats-TTL"
+	headerMarker   = "Nats-Marker-Reason"
+	headerAnchor   = "Eureka-Anchor"
+)
+
+// history keeps the messages of all channels in one JetStream stream, one subject for each channel. Entries of a subject are chained: each
+// says which one it was stored behind, checked by the server. A channel that falls silent gets an anchor, an entry without a message that outlives those
+// before it, so that the last position stays provable. NATS republishes each entry to the channel's live subject.
+type history struct {
+	engine  *Engine
+	stream  jetstream.Stream
+	name    string
+	prefix  string // of the stream's subjects, with its dot
+	epoch   string // of the stream; another one when entries may have been lost
+	seed    maphash.Seed
+	shards  [interestShards]appenderShard
+	purges  chan string // channels with more entries than they retain
+	reads   chan struct{}
+	cached  atomic.Int64  // bytes of all tails
+	pauses  atomic.Uint64 // the last pause given to a replay
+	context context.Context
+	cancel  context.CancelFunc // ends keep, scan and replays
+	running sync.WaitGroup
+}
+
+type appenderShard struct {
+	mu       sync.Mutex
+	channels map[string]*appender
+}
+
+// appender is what this node knows of the end of a channel that it stores messages on.
+type appender struct {
+	turn      chan struct{} // holds one token: messages of one node are stored in the order of their calls
+	users     int           // callers that hold or wait for it; the shard's lock guards it
+	last      uint64        // sequence of the newest entry, as far as this node knows
+	at        time.Time     // when this node stored its newest message; zero when the channel is anchored
+	retention eureka.Retention
+	stored    int // messages since the last purge
+}
+
+// openHistory opens or makes the stream.
+func openHistory(ctx context.Context, e *Engine) (*history, error) {
+	h := &history{
+		engine: e, name: e.options.Namespace + "_history", prefix: e.subject("hist") + ".", seed: maphash.MakeSeed(),
+		purges: make(chan string, 1024), reads: make(chan struct{}, 16),
+	}
+	h.context, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for i := range h.shards {
+		h.shards[i].channels = map[string]*appender{}
+	}
+	var err error
+	h.stream, err = e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: h.name, Description: "history of channels", Subjects: []string{h.prefix + "*"}, Replicas: e.options.Replicas,
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+		MaxMsgsPerSubject: -1, MaxBytes: e.options.HistoryBytes, Duplicates: dedupWindow, AllowDirect: true, AllowMsgTTL: true,
+		SubjectDeleteMarkerTTL: anchorTTL, AllowRollup: true,
+		RePublish: &jetstream.RePublish{Source: h.prefix + "*", Destination: e.subject("live") + ".{{wildcard(1)}}"},
+	})
+	if err != nil {
+		return nil, natsError(err, "the history cannot be opened")
+	}
+	info := h.stream.CachedInfo()
+	h.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
+	if e.embedded != nil {
+		h.epoch += "/" + e.embedded.epoch
+	}
+	return h, nil
+}
+
+func (h *history) start() {
+	h.running.Go(h.keep)
+	h.running.Go(h.scan)
+}
+
+func (h *history) stop() {
+	h.cancel()
+	h.running.Wait()
+}
+
+func (h *history) subject(channelID string) string { return h.prefix + escapeToken(channelID) }
+
+var cursorEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// cursor is the position behind an entry of a channel. Its epoch belongs to this channel and this life of the stream.
+func (h *history) cursor(channelID string, seq uint64) eureka.Cursor {
+	return eureka.Cursor{Epoch: h.cursorEpoch(channelID), Offset: seq}
+}
+
+func (h *history) cursorEpoch(channelID string) string {
+	sum := sha256.Sum256([]byte(h.epoch + "\x00" + channelID))
+	return cursorEncoding.EncodeToString(sum[:5])
+}
+
+// append stores one message and returns its sequence: that of the first one when the key was used within dedupWindow.
+func (h *history) append(ctx context.Context, channelID string, payload []byte, key string, r eureka.Retention) (uint64, error) {
+	a := h.acquire(channelID)
+	defer h.release(channelID, a)
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, appendTimeout)
+		defer cancel()
+	}
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
+	}
+	header := nats.Header{headerTTL: {wholeSeconds(time.Duration(r.TTL))}}
+	if key != "" {
+		sum := sha256.Sum256([]byte(channelID + "\x00" + key))
+		header[nats.MsgIdHdr] = []string{hex.EncodeToString(sum[:16])}
+	}
+	seq, duplicate, err := h.store(ctx, a, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
+	if err != nil || duplicate {
+		return seq, err
+	}
+	a.retention, a.at = r, time.Now()
+	if a.stored++; a.stored >= purgeSlack(r.Size) {
+		select {
+		case h.purges <- channelID:
+			a.stored = 0
+		default: // the next message asks again
+		}
+	}
+	return seq, nil
+}
+
+// store publishes an entry behind the one that is last. When others keep coming first it is stored without its place in the chain, and
+// readers that cross it cannot prove completeness; tries bounds how often. The caller has a's turn.
+func (h *history) store(ctx context.Context, a *appender, msg *nats.Msg, tries int) (seq uint64, duplicate bool, err error) {
+	for try := range tries + 1 {
+		if try == tries {
+			msg.Header.Del(headerExpected)
+			h.engine.metrics.unchained.Inc()
+		} else {
+			msg.Header.Set(headerExpected, strconv.FormatUint(a.last, 10))
+		}
+		ack, err := h.engine.js.PublishMsg(ctx, msg)
+		if last, wrong := wrongLast(err); wrong {
+			a.last = last
+			continue
+		}
+		if err != nil {
+			// Whether it was stored is not known: what comes next must ask where the end is.
+			a.last = 0
+			return 0, false, storeError(err)
+		}
+		if !ack.Duplicate {
+			a.last = max(a.last, ack.Sequence)
+		}
+		return ack.Sequence, ack.Duplicate, nil
+	}
+	return 0, false, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
+}
+
+// wrongLast reads the refusal of an entry that was not stored behind the last one, and which that is.
+func wrongLast(err error) (last uint64, wrong bool) {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) || api.ErrorCode != wrongLastError {
+		return 0, false
+	}
+	_, digits, _ := strings.Cut(api.Description, ": ")
+	last, _ = strconv.ParseUint(digits, 10, 64) // a text without a number means 0: the next try is told again
+	return last, true
+}
+
+func storeError(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return eureka.WrapError(eureka.CodeUnavailable, err, "the message could not be stored: the history is full or cannot be written")
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return natsError(err, "the message could not be stored: NATS does not answer")
+}
+
+// wholeSeconds is a TTL as NATS takes it. One more second, since NATS cuts off fractions: readers check the exact time themselves.
+func wholeSeconds(ttl time.Duration) string {
+	return strconv.FormatInt(int64((ttl+time.Second-1)/time.Second)+1, 10) + "s"
+}
+
+// purgeSlack is how many messages over its size a channel may hold before the oldest are removed.
+func purgeSlack(size int) int { return max(100, size/8) }
+
+// acquire returns the channel's appender, for release.
+func (h *history) acquire(channelID string) *appender {
+	shard := &h.shards[maphash.String(h.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	a := shard.channels[channelID]
+	if a == nil {
+		// The first message looks for leftovers of an earlier process.
+		a = &appender{turn: make(chan struct{}, 1), stored: eureka.MaxHistorySize}
+		shard.channels[channelID] = a
+	}
+	a.users++
+	return a
+}
+
+// release forgets the appender when nobody uses it and its channel is anchored.
+func (h *history) release(channelID string, a *appender) {
+	shard := &h.shards[maphash.String(h.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if a.users--; a.users == 0 && a.at.IsZero() {
+		delete(shard.channels, channelID)
+	}
+}
+
+// anchor stores an anchor behind the entry with the sequence last (0: on a channel without entries) and returns its sequence. wrong reports that the
+// channel went on meanwhile: actual is its last entry then.
+func (h *history) anchor(ctx context.Context, channelID string, last uint64) (seq uint64, actual uint64, wrong bool, err error) {
+	ack, err := h.engine.js.PublishMsg(ctx, &nats.Msg{
+		Subject: h.subject(channelID),
+		Header: nats.Header{
+			headerExpected: {strconv.FormatUint(last, 10)}, headerTTL: {wholeSeconds(anchorTTL)}, headerAnchor: {"1"},
+		},
+	})
+	if actual, wrong = wrongLast(err); wrong {
+		return 0, actual, true, nil
+	}
+	if err != nil {
+		return 0, 0, false, storeError(err)
+	}
+	return ack.Sequence, 0, false, nil
+}
+
+// Forget implements eureka.History.
+func (h *history) Forget(ctx context.Context, channelID string) error {
+	a := h.acquire(channelID)
+	defer h.release(channelID, a)
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
+	}
+	if err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID))); err != nil {
+		return natsError(err, "the history could not be removed: NATS does not answer")
+	}
+	a.last, a.at, a.stored = 0, time.Time{}, 0
+	return nil
+}
+
+func (h *history) warn(text, channelID string, err error) {
+	h.engine.options.Log.Warn(text, slog.String("channel", channelID), slog.Any("error", err))
+}

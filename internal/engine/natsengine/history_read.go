@@ -1,0 +1,391 @@
+package natsengine
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// Limits of one read of the stream.
+const (
+	readTimeout = 5 * time.Second
+	readBytes   = 1 << 20 // about what one read returns at the most
+	lagTries    = 20      // how often a replica that lags behind its leader is asked again
+	lagWait     = 50 * time.Millisecond
+)
+
+// entry is one stored entry of a channel: a message, an anchor, or the marker that NATS leaves when the last entry expires.
+type entry struct {
+	seq    uint64
+	before uint64 // the entry it was stored behind; 0 when that is not known
+	at     time.Time
+	ttl    time.Duration
+	kind   entryKind
+	body   []byte // protocol.MessageBody, of messages
+	except []string
+}
+
+type entryKind uint8
+
+const (
+	kindMessage entryKind = iota
+	kindAnchor
+	kindMarker
+)
+
+func (e *entry) isMessage() bool { return e.kind == kindMessage }
+
+// expired reports whether a message is older than its channel lets it become.
+func (e *entry) expired(now time.Time, ttl time.Duration) bool {
+	return e.kind == kindMessage && now.Sub(e.at) > min(e.ttl, ttl)
+}
+
+// follows reports whether nothing was stored between the entry with the sequence pos and this one.
+func (e *entry) follows(pos uint64) bool { return e.before != 0 && e.before <= pos }
+
+// parseEntry reads an entry from its headers and payload, as a read or the live subject brings it.
+func parseEntry(msg *nats.Msg) (entry, error) {
+	malformed := eureka.Errorf(eureka.CodeInvalid, "the entry of a history is malformed")
+	seq, err := strconv.ParseUint(msg.Header.Get(headerSequence), 10, 64)
+	if err != nil || seq == 0 {
+		return entry{}, malformed
+	}
+	e := entry{seq: seq}
+	if e.at, err = time.Parse(time.RFC3339Nano, msg.Header.Get(headerTime)); err != nil {
+		return entry{}, malformed
+	}
+	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
+	switch {
+	case msg.Header.Get(headerMarker) != "":
+		e.kind = kindMarker
+	case msg.Header.Get(headerAnchor) != "":
+		e.kind = kindAnchor
+	default:
+		if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil {
+			return entry{}, malformed
+		}
+		if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
+			return entry{}, err
+		}
+	}
+	return e, nil
+}
+
+// getRequest is JetStream's request for stored messages.
+type getRequest struct {
+	Seq      uint64 `json:"seq,omitempty"`
+	Next     string `json:"next_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
+	LastFor  string `json:"last_by_subj,omitempty"`
+}
+
+// read returns up to limit entries of a channel behind the sequence after, and how many more there are.
+func (h *history) read(ctx context.Context, channelID string, after uint64, limit int) (entries []entry, pending int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	select {
+	case h.reads <- struct{}{}:
+		defer func() { <-h.reads }()
+	case <-ctx.Done():
+		return nil, 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history is too busy")
+	}
+	request, err := json.Marshal(getRequest{Seq: after + 1, Next: h.subject(channelID), Batch: limit, MaxBytes: readBytes})
+	if err != nil {
+		return nil, 0, err
+	}
+	nc := h.engine.nc
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, 0, natsError(err, "the history cannot be read: NATS does not answer")
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	// A page of the smallest entries must not be dropped as too much for a slow reader.
+	_ = sub.SetPendingLimits(-1, -1)
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+h.name, inbox, request); err != nil {
+		return nil, 0, natsError(err, "the history cannot be read: NATS does not answer")
+	}
+	for {
+		msg, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, 0, natsError(err, "the history cannot be read: NATS does not answer")
+		}
+		switch status := msg.Header.Get("Status"); status {
+		case "":
+		case "204":
+			return entries, pending, nil
+		case "404":
+			return nil, 0, nil
+		default:
+			return nil, 0, eureka.Errorf(eureka.CodeUnavailable, "the history cannot be read now (%s)", status)
+		}
+		e, err := parseEntry(msg)
+		if err != nil {
+			return nil, 0, eureka.WrapError(eureka.CodeInternal, err, "the history has an entry that cannot be read")
+		}
+		pending, _ = strconv.Atoi(msg.Header.Get("Nats-Num-Pending"))
+		entries = append(entries, e)
+	}
+}
+
+// lastEntry returns the newest entry of a channel, as the stream's leader knows it.
+func (h *history) lastEntry(ctx context.Context, channelID string) (e entry, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	request, err := json.Marshal(getRequest{LastFor: h.subject(channelID)})
+	if err != nil {
+		return e, false, err
+	}
+	msg, err := h.engine.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+h.name, request)
+	if err != nil {
+		return e, false, natsError(err, "the history cannot be read: NATS does not answer")
+	}
+	var answer struct {
+		Error *struct {
+			Code int `json:"code"`
+		} `json:"error"`
+		Message struct {
+			Seq    uint64    `json:"seq"`
+			Header []byte    `json:"hdrs"`
+			Data   []byte    `json:"data"`
+			Time   time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return e, false, eureka.WrapError(eureka.CodeInternal, err, "the history gave no sensible answer")
+	}
+	switch {
+	case answer.Error != nil && answer.Error.Code == 404:
+		return e, false, nil
+	case answer.Error != nil:
+		return e, false, eureka.Errorf(eureka.CodeUnavailable, "the history cannot be read now (%d)", answer.Error.Code)
+	}
+	stored := &nats.Msg{Data: answer.Message.Data}
+	if len(answer.Message.Header) > 0 {
+		if stored.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
+			return e, false, eureka.WrapError(eureka.CodeInternal, err, "the history has an entry that cannot be read")
+		}
+	} else {
+		stored.Header = nats.Header{}
+	}
+	stored.Header.Set(headerSequence, strconv.FormatUint(answer.Message.Seq, 10))
+	stored.Header.Set(headerTime, answer.Message.Time.Format(time.RFC3339Nano))
+	e, err = parseEntry(stored)
+	return e, err == nil, err
+}
+
+// position returns the sequence of a channel's newest entry. A channel without one gets an anchor, so that there is a position to resume from.
+func (h *history) position(ctx context.Context, channelID string) (uint64, error) {
+	for range appendTries {
+		last, ok, err := h.lastEntry(ctx, channelID)
+		if err != nil || ok {
+			return last.seq, err
+		}
+		seq, _, wrong, err := h.anchor(ctx, channelID, 0)
+		if err != nil || !wrong {
+			return seq, err
+		}
+	}
+	return 0, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
+}
+
+// behind returns up to limit entries behind the position pos, proven to be all there are: each follows the one before. end reports
+// that the last one is the channel's newest. CodeGap when entries behind pos may be missing.
+func (h *history) behind(ctx context.Context, channelID string, pos uint64, limit int) (entries []entry, end bool, err error) {
+	gap := eureka.Errorf(eureka.CodeGap, "messages behind this position are no longer there; fetch the state again")
+	entries, pending, err := h.read(ctx, channelID, pos, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	ttl, now, last := h.ttl(ctx, channelID), time.Now(), pos
+	for i := range entries {
+		e := &entries[i]
+		if !e.follows(last) || e.expired(now, ttl) {
+			return nil, false, gap
+		}
+		last = e.seq
+	}
+	if pending > 0 {
+		return entries, false, nil
+	}
+	if len(entries) > 0 && h.engine.options.Replicas == 1 {
+		return entries, true, nil
+	}
+	newest, ok, err := h.lastEntry(ctx, channelID)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case !ok || newest.seq < last:
+		return nil, false, gap
+	default:
+		// Newer ones may have come since, or the replica that answered lags: the caller reads on.
+		return entries, newest.seq == last, nil
+	}
+}
+
+// ttl is how long a channel lets its messages live now.
+func (h *history) ttl(ctx context.Context, channelID string) time.Duration {
+	ch, err := h.engine.channels.Get(ctx, channelID)
+	if err != nil || ch.History == nil {
+		return 0
+	}
+	return time.Duration(ch.History.TTL)
+}
+
+// since checks a cursor that a client gave against the channel's present history.
+func (h *history) since(channelID string, c eureka.Cursor) (uint64, error) {
+	if c.Epoch != h.cursorEpoch(channelID) || c.Offset == 0 {
+		return 0, eureka.Errorf(eureka.CodeGap, "the position belongs to no present history of this channel; fetch the state again")
+	}
+	return c.Offset, nil
+}
+
+// After implements eureka.History.
+func (h *history) After(ctx context.Context, channelID string, since eureka.Cursor, limit int) (eureka.HistoryPage, error) {
+	pos, err := h.since(channelID, since)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	page := eureka.HistoryPage{Cursor: since}
+	for try := 0; ; try++ {
+		entries, end, err := h.behind(ctx, channelID, pos, limit)
+		if err != nil {
+			return eureka.HistoryPage{}, err
+		}
+		for i := range entries {
+			if err := h.retained(&page, channelID, &entries[i]); err != nil {
+				return eureka.HistoryPage{}, err
+			}
+			pos = entries[i].seq
+		}
+		page.Cursor = h.cursor(channelID, pos)
+		if page.More = !end; end || len(page.Messages) > 0 {
+			return page, nil
+		}
+		if err := lag(ctx, try); err != nil {
+			return eureka.HistoryPage{}, err
+		}
+	}
+}
+
+// lag waits before a replica is asked again.
+func lag(ctx context.Context, try int) error {
+	if try >= lagTries {
+		return eureka.Errorf(eureka.CodeUnavailable, "the history is being written faster than it can be read")
+	}
+	timer := time.NewTimer(lagWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history does not answer in time")
+	}
+}
+
+func (h *history) retained(page *eureka.HistoryPage, channelID string, e *entry) error {
+	if !e.isMessage() {
+		return nil
+	}
+	m, err := protocol.ParseBody(e.body)
+	if err != nil {
+		return err
+	}
+	page.Messages = append(page.Messages, eureka.Retained{
+		Cursor: h.cursor(channelID, e.seq), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS,
+	})
+	return nil
+}
+
+// Newest implements eureka.History.
+func (h *history) Newest(ctx context.Context, channelID string, limit int) (eureka.HistoryPage, error) {
+	ch, err := h.engine.channels.Get(ctx, channelID)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	if ch.History == nil {
+		return eureka.HistoryPage{}, nil
+	}
+	last, err := h.position(ctx, channelID)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	limit = min(limit, ch.History.Size)
+	entries, err := h.newest(ctx, channelID, last, limit)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	page, now := eureka.HistoryPage{Cursor: h.cursor(channelID, last)}, time.Now()
+	entries = slices.DeleteFunc(entries, func(e entry) bool { return !e.isMessage() || e.expired(now, time.Duration(ch.History.TTL)) })
+	for i := range entries[max(0, len(entries)-limit):] {
+		if err := h.retained(&page, channelID, &entries[max(0, len(entries)-limit)+i]); err != nil {
+			return eureka.HistoryPage{}, err
+		}
+	}
+	return page, nil
+}
+
+// anchorsAmong is how many entries without a message may stand among the newest of a channel; one that is half its time silent gets one.
+const anchorsAmong = 8
+
+// newest returns entries up to last, at least the newest limit messages. The stream has no index of positions, so where to begin is found by asking
+// how many entries there are behind a sequence.
+func (h *history) newest(ctx context.Context, channelID string, last uint64, limit int) ([]entry, error) {
+	want := limit + anchorsAmong
+	low, high := uint64(0), last // with fewer than want entries behind high, and at least as many behind low, or all
+	for probes := 0; ; probes++ {
+		from := low
+		if probes > 0 {
+			from = low + (high-low)/2
+		}
+		first, pending, err := h.read(ctx, channelID, from, 1)
+		if err != nil {
+			return nil, err
+		}
+		switch count := pending + len(first); {
+		case probes == 0 && count <= want:
+			return h.through(ctx, channelID, from, last)
+		case count >= want && count <= want+want/2+anchorsAmong:
+			return h.through(ctx, channelID, from, last)
+		case count >= want:
+			low = from
+			if len(first) > 0 {
+				low = max(low, first[0].seq-1)
+			}
+		default:
+			high = from
+		}
+		if high-low <= 1 {
+			return h.through(ctx, channelID, low, last)
+		}
+	}
+}
+
+// through reads all entries behind from, up to and with last.
+func (h *history) through(ctx context.Context, channelID string, from, last uint64) ([]entry, error) {
+	var all []entry
+	for {
+		entries, pending, err := h.read(ctx, channelID, from, eureka.MaxHistoryPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.seq > last {
+				return all, nil
+			}
+			all = append(all, e)
+			from = e.seq
+		}
+		if pending == 0 || len(entries) == 0 {
+			return all, nil
+		}
+	}
+}

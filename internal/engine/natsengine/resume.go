@@ -1,0 +1,328 @@
+package natsengine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
+// Replays hands what a resuming socket missed to it; the gateway's hub is one. Its methods never block.
+type Replays interface {
+	// SubscribePaused is Registry.Subscribe for a subscription that gets no live messages until Replay ends its pause. pause is not 0 and
+	// tells this pause from others of the same subscription.
+	SubscribePaused(sub eureka.Subscription, pause uint64) (added bool, err error)
+	// Frame encodes a body for subscribers who know the channel by this name. Sockets may share it.
+	Frame(name string, body []byte) []byte
+	// Replay queues frames for a subscription in this pause, and with last ends the pause. taken is false when they do not fit now,
+	// and nothing was done. CodeGone when the socket or the subscription has ended, or was replaced.
+	Replay(socketID, channelID string, pause uint64, frames [][]byte, last bool) (taken bool, err error)
+	// WhenDrained calls f once, in a goroutine of its own, when nothing waits to be written to the socket, or when it has ended.
+	WhenDrained(socketID string, f func())
+}
+
+// Limits of replays.
+const (
+	replayFrames = 256 // of one step
+	replayBytes  = 256 << 10
+	replayTries  = 10 // reads of the stream that may fail before a replay gives up with a gap
+	replayWait   = 500 * time.Millisecond
+	resumeRounds = 100 // reads before a resume gives up; each reads a page that others did not
+)
+
+// subscribe adds a subscription on a channel with history; the caller has acquired the channel.
+func (h *history) subscribe(ctx context.Context, sub eureka.Subscription) (s eureka.Subscribed, added bool, err error) {
+	t := h.engine.bus.tail(sub.ChannelID)
+	if t == nil {
+		return s, false, eureka.Errorf(eureka.CodeGone, "the channel was deleted")
+	}
+	if sub.Since != (eureka.Cursor{}) {
+		pos, err := h.since(sub.ChannelID, sub.Since)
+		if err == nil {
+			s, added, err = h.resume(ctx, t, sub, pos)
+		}
+		if eureka.CodeOf(err) != eureka.CodeGap {
+			return s, added, err
+		}
+	}
+	if err := t.settle(ctx); err != nil {
+		return s, false, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	added, err = h.engine.options.Registry.Subscribe(sub)
+	return eureka.Subscribed{Cursor: h.cursor(sub.ChannelID, t.last)}, added, err
+}
+
+// settle finds the position of a channel that nothing came on since this node listens to it.
+func (t *tail) settle(ctx context.Context) error {
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	for {
+		t.mu.Lock()
+		known := t.known || t.dropped
+		t.mu.Unlock()
+		if known {
+			return nil
+		}
+		pos, err := t.history.position(ctx, t.channelID)
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		if !t.known {
+			t.known, t.start, t.last = true, pos, pos
+		}
+		t.mu.Unlock()
+	}
+}
+
+// resume adds a subscription that goes on behind pos. CodeGap when what is behind it is not all there.
+func (h *history) resume(ctx context.Context, t *tail, sub eureka.Subscription, pos uint64) (s eureka.Subscribed, added bool, err error) {
+	if err := t.reach(ctx, pos); err != nil {
+		return s, false, err
+	}
+	r := &replay{history: h, tail: t, sub: sub, pos: pos, pause: h.pauses.Add(1)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	added, err = h.engine.options.Replays.SubscribePaused(sub, r.pause)
+	if err != nil {
+		return s, added, err
+	}
+	if !t.covers(pos) || !r.fromTail() {
+		h.engine.options.Replays.WhenDrained(sub.SocketID, r.run)
+	}
+	return eureka.Subscribed{Cursor: sub.Since, Recovered: true}, added, nil
+}
+
+// reach makes sure that what is behind pos can be had, from memory or, if it is too much for that, from the stream. CodeGap when it cannot.
+func (t *tail) reach(ctx context.Context, pos uint64) error {
+	if t.ready(ctx, pos) {
+		return nil
+	}
+	// Sockets that come back together ask for much the same: one reads, the others find it in memory.
+	t.reading.Lock()
+	defer t.reading.Unlock()
+	for round := range resumeRounds {
+		if t.ready(ctx, pos) {
+			return nil
+		}
+		entries, end, err := t.history.behind(ctx, t.channelID, pos, tailEntries/2)
+		if err != nil {
+			return err
+		}
+		if !end && len(entries) >= tailEntries/2 {
+			return nil // a long way: the replay reads it page by page
+		}
+		t.seed(pos, entries, end)
+		if !end {
+			if err := lag(ctx, round); err != nil {
+				return err
+			}
+		}
+	}
+	return eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy to resume")
+}
+
+func (t *tail) ready(ctx context.Context, pos uint64) bool {
+	ttl := t.history.ttl(ctx, t.channelID)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trim(time.Now(), ttl)
+	return t.covers(pos)
+}
+
+// seed takes over entries that were read behind pos, all that there are.
+func (t *tail) seed(pos uint64, entries []entry, end bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := pos
+	if len(entries) > 0 {
+		last = entries[len(entries)-1].seq
+	}
+	switch {
+	case t.dropped:
+	case !t.known && end:
+		t.known, t.start, t.last = true, pos, last
+		for _, e := range entries {
+			if e.isMessage() {
+				t.keep(t.history.tailEntry(t.channelID, e))
+			}
+		}
+	case t.known && pos < t.start && last >= t.start:
+		var older []tailEntry
+		for _, e := range entries {
+			if e.seq <= t.start && e.isMessage() {
+				te := t.history.tailEntry(t.channelID, e)
+				t.grow(te.size())
+				older = append(older, te)
+			}
+		}
+		t.start, t.entries = pos, append(older, t.entries...)
+		t.shrink()
+	}
+}
+
+// replay brings a resuming socket what it missed, as fast as it reads, and then switches it to live messages.
+type replay struct {
+	history *history
+	tail    *tail
+	sub     eureka.Subscription
+	pos     uint64 // what the socket has
+	pause   uint64
+	failed  int
+}
+
+// run goes on with the replay until the socket has enough to read, or has all.
+func (r *replay) run() {
+	t := r.tail
+	for {
+		t.mu.Lock()
+		covered, dropped := t.covers(r.pos), t.dropped
+		waits := covered && !r.fromTail()
+		t.mu.Unlock()
+		switch {
+		case dropped, covered && !waits:
+			return
+		case waits:
+			r.history.engine.options.Replays.WhenDrained(r.sub.SocketID, r.run)
+			return
+		}
+		again, err := r.fromStream()
+		switch {
+		case errors.Is(err, errReplayEnded):
+			return
+		case err != nil && (eureka.CodeOf(err) == eureka.CodeGap || r.failed >= replayTries):
+			r.giveUp()
+			return
+		case err != nil:
+			r.failed++
+			if wait(r.history.context, replayWait) != nil {
+				return
+			}
+		case !again:
+			r.history.engine.options.Replays.WhenDrained(r.sub.SocketID, r.run)
+			return
+		}
+	}
+}
+
+// errReplayEnded means that the socket or its subscription is gone.
+var errReplayEnded = errors.New("the replay's subscription has ended")
+
+// fromTail queues one step from memory. It reports whether the replay is over: all is queued and the socket is live, or it is gone. The
+// caller holds the tail's lock.
+func (r *replay) fromTail() (over bool) {
+	replays := r.history.engine.options.Replays
+	var frames [][]byte
+	pos, size := r.pos, 0
+	missed := r.tail.behind(r.pos)
+	n := 0
+	for ; n < len(missed) && n < replayFrames && size < replayBytes; n++ {
+		te := &missed[n]
+		pos = te.seq
+		if excepts(te.except, r.sub.SocketID) {
+			continue
+		}
+		frame := r.tail.frame(te, r.sub.Name)
+		size += len(frame)
+		frames = append(frames, frame)
+	}
+	last := n == len(missed)
+	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, frames, last)
+	if err != nil {
+		return true
+	}
+	if taken {
+		r.pos = pos
+	}
+	return taken && last
+}
+
+// frame is the entry as subscribers under one name get it; the last one made is kept, since most know a channel by the same name.
+func (t *tail) frame(te *tailEntry, name string) []byte {
+	if te.frame == nil || te.name != name {
+		before := len(te.frame)
+		te.name, te.frame = name, t.history.engine.options.Replays.Frame(name, te.body)
+		t.grow(len(te.frame) - before)
+	}
+	return te.frame
+}
+
+func excepts(except []string, socketID string) bool {
+	for _, id := range except {
+		if id == socketID {
+			return true
+		}
+	}
+	return false
+}
+
+// fromStream queues one page from the stream. again is false when the socket has to read first.
+func (r *replay) fromStream() (again bool, err error) {
+	h, t := r.history, r.tail
+	replays := h.engine.options.Replays
+	if room, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, nil, false); err != nil || !room {
+		return false, errors.Join(err, ended(err))
+	}
+	entries, end, err := h.behind(h.context, r.sub.ChannelID, r.pos, replayFrames)
+	if err != nil {
+		return false, err
+	}
+	if len(entries) == 0 {
+		if end {
+			// Nothing came on the channel since this node listens to it: from here on the tail knows.
+			t.seed(r.pos, nil, true)
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.covers(r.pos) {
+			return true, nil
+		}
+		return false, eureka.Errorf(eureka.CodeUnavailable, "the history lags behind")
+	}
+	var frames [][]byte
+	pos, size := r.pos, 0
+	for i := range entries {
+		e := &entries[i]
+		if size >= replayBytes {
+			break
+		}
+		pos = e.seq
+		if !e.isMessage() || excepts(e.except, r.sub.SocketID) {
+			continue
+		}
+		te := h.tailEntry(r.sub.ChannelID, *e)
+		frame := replays.Frame(r.sub.Name, te.body)
+		size += len(frame)
+		frames = append(frames, frame)
+	}
+	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, frames, false)
+	if err != nil || !taken {
+		return false, errors.Join(err, ended(err))
+	}
+	r.pos, r.failed = pos, 0
+	return true, nil
+}
+
+func ended(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errReplayEnded
+}
+
+// giveUp tells the socket that what it missed can no longer be had, and switches it to live messages.
+func (r *replay) giveUp() {
+	t := r.tail
+	replays := r.history.engine.options.Replays
+	gap := protocol.ErrorBody(eureka.Errorf(eureka.CodeGap, "messages may have been missed; fetch the state again"))
+	t.mu.Lock()
+	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, [][]byte{replays.Frame(r.sub.Name, gap)}, true)
+	t.mu.Unlock()
+	if err == nil && !taken {
+		replays.WhenDrained(r.sub.SocketID, r.giveUp)
+	}
+}
