@@ -27,7 +27,7 @@ func body(t testing.TB, data string) []byte {
 }
 
 func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
-	w := newWorld(t, Limits{QueueBytes: 1, QueueFrames: 64}) // the bytes are raised to what one frame needs
+	w := newWorld(t, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
 	_, _ = w.raw(nil)
 	reader := w.dial("?channels=A")
 	const messages = 400
