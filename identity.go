@@ -61,7 +61,8 @@ type Identity struct {
 	Scopes    Scope    // what it may do
 	Channels  []string // patterns of the channels that ScopeSubscribe and ScopePublish hold for; see MatchPattern
 	ExpiresAt int64    // epoch milliseconds from when on it may do nothing; 0 for never
-	TokenID   string   // id of its token or API key, by which that can be revoked; "" without one
+	TokenID   string   // id of its token (jti), by which that can be revoked; "" without one
+	KeyID     string   // id of its API key; "" when it came from a token
 	IssuedAt  int64    // epoch milliseconds when its token was issued; 0 when unknown
 }
 

@@ -31,8 +31,9 @@ const (
 
 // Client calls one service. It is safe for concurrent use.
 type Client struct {
-	base *url.URL
-	http *http.Client
+	base  *url.URL
+	token string
+	http  *http.Client
 }
 
 // Channel is a channel as the service shows it.
@@ -72,7 +73,8 @@ type Message struct {
 // Published says what became of a message.
 type Published struct {
 	Channel   string `json:"channel"`
-	Delivered int    `json:"delivered"` // sockets it was handed to
+	ID        string `json:"id,omitempty"` // its cursor, when the channel keeps history
+	Delivered int    `json:"delivered"`    // sockets it was handed to
 }
 
 // New returns a client of the service at base, such as http://localhost:8832. CodeInvalid when that is no HTTP URL.
@@ -85,6 +87,14 @@ func New(base string) (*Client, error) {
 		return nil, eureka.FieldError("url", "%q is no address of a service; write it as %s", base, DefaultURL)
 	}
 	return &Client{base: u, http: &http.Client{Timeout: callTimeout}}, nil
+}
+
+// WithToken returns a client that shows the service a credential: a token or an API key. It never follows a redirect, so that the credential
+// reaches the named service alone.
+func (c *Client) WithToken(token string) *Client {
+	plain := *c.http
+	plain.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{base: c.base, token: token, http: &plain}
 }
 
 // Publish delivers a message to a channel's subscribers.
@@ -178,6 +188,7 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 		return eureka.WrapError(eureka.CodeInvalid, err, "the request cannot be made")
 	}
 	request.Header.Set("Content-Type", "application/json")
+	c.authorize(request.Header)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return c.unreachable(err)
@@ -187,7 +198,7 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 	if err != nil {
 		return c.unreachable(err)
 	}
-	if response.StatusCode >= http.StatusBadRequest {
+	if response.StatusCode >= http.StatusMultipleChoices {
 		return refused(response.StatusCode, text)
 	}
 	if out == nil {
@@ -197,6 +208,12 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 		return eureka.WrapError(eureka.CodeInternal, err, "%s does not answer like a Eureka Sockets service", c.base)
 	}
 	return nil
+}
+
+func (c *Client) authorize(header http.Header) {
+	if c.token != "" {
+		header.Set("Authorization", "Bearer "+c.token)
+	}
 }
 
 // unreachable words a failed connection.

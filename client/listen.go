@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -29,6 +31,7 @@ const (
 // Frame is one frame from the service.
 type Frame struct {
 	Action  string          `json:"action"`
+	ID      string          `json:"id,omitempty"` // the message's cursor, on a channel with history
 	Channel string          `json:"channel,omitempty"`
 	Event   string          `json:"event,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
@@ -40,10 +43,12 @@ type Frame struct {
 	Raw []byte `json:"-"` // the frame as it came
 }
 
-// Listener receives what happens while listening. OnFrame gets every frame but bye; an error of it ends the listening and is returned.
-// OnState, which may be nil, is told in a sentence when the connection is there, is lost, or will be tried again.
+// Listener receives what happens while listening. OnFrame gets every frame but bye and subscribed; an error of it ends the listening and is
+// returned. OnState, which may be nil, is told in a sentence when the connection is there, is lost, or will be tried again, and when messages
+// were missed for good. Both are called one at a time.
 type Listener struct {
 	Channels []string
+	Since    map[string]string // by channel: the cursor behind which to begin; none means now
 	OnFrame  func(Frame) error
 	OnState  func(string)
 }
@@ -58,16 +63,37 @@ type closing struct {
 	after  time.Duration // how long the service asked to wait
 }
 
+// listening is one call of Listen.
+type listening struct {
+	Listener
+
+	client *Client
+	since  map[string]string // by channel: the cursor of its newest message that OnFrame got
+}
+
+// reasonCode is the code of an error about the end.
+func (c closing) reasonCode() eureka.Code {
+	if c.code == eureka.CloseUnauthenticated {
+		return eureka.CodeUnauthenticated
+	}
+	return eureka.CodeGone
+}
+
 // Listen subscribes to the channels and goes on, through lost connections, until ctx ends, OnFrame returns an error, or the
-// service says not to come back. Messages that are published while the connection is away are missed: OnState says so.
+// service says not to come back. On channels with history what is published while the connection is away comes once it is back, in order and
+// once; where the service cannot show that this is all of it, and on channels without history, OnState says that messages may be missed.
 func (c *Client) Listen(ctx context.Context, l Listener) error {
 	if l.OnState == nil {
 		l.OnState = func(string) {}
 	}
+	run := &listening{Listener: l, client: c, since: maps.Clone(l.Since)}
+	if run.since == nil {
+		run.since = map[string]string{}
+	}
 	backoff := minBackoff
 	for first := true; ; first = false {
 		began := time.Now()
-		end, err := c.listenOnce(ctx, l, first)
+		end, err := run.once(ctx, first)
 		if stop, ok := errors.AsType[stopped](err); ok {
 			return stop.error
 		}
@@ -77,13 +103,13 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 		case err != nil && (first || !eureka.CodeOf(err).Outcome().Retry):
 			return err
 		case err == nil && !end.code.Reconnect():
-			return eureka.Errorf(eureka.CodeGone, "the service closed the socket with code %d: %s", end.code, end.reason)
+			return eureka.Errorf(end.reasonCode(), "the service closed the socket with code %d: %s", end.code, end.reason)
 		}
 		if time.Since(began) > maxBackoff {
 			backoff = minBackoff
 		}
 		wait := max(end.after, backoff/2+rand.N(backoff)) //nolint:gosec // spreads load, guards nothing
-		l.OnState("the connection is lost; messages may be missed; trying again in " + wait.Round(10*time.Millisecond).String())
+		l.OnState("the connection is lost; trying again in " + wait.Round(10*time.Millisecond).String() + run.unsafe())
 		backoff = min(2*backoff, maxBackoff)
 		timer := time.NewTimer(wait)
 		select {
@@ -95,9 +121,27 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 	}
 }
 
-// listenOnce listens on one connection. The error is one that is not about its end: a refused handshake, or OnFrame's.
-func (c *Client) listenOnce(ctx context.Context, l Listener, first bool) (closing, error) {
-	conn, err := c.dial(ctx, l.Channels)
+// unsafe says which channels cannot be resumed.
+func (l *listening) unsafe() string {
+	var names []string
+	for _, name := range l.Channels {
+		if l.since[name] == "" {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return "; until then messages are missed on " + strings.Join(names, ", ") + ", without history"
+}
+
+// once listens on one connection. The error is one that is not about its end: a refused handshake, or OnFrame's.
+func (l *listening) once(ctx context.Context, first bool) (closing, error) {
+	asked := make([]string, 0, len(l.Channels))
+	for _, name := range l.Channels {
+		asked = append(asked, name+"@"+l.since[name])
+	}
+	conn, err := l.client.dial(ctx, asked)
 	if err != nil {
 		return closing{}, err
 	}
@@ -124,14 +168,38 @@ func (c *Client) listenOnce(ctx context.Context, l Listener, first bool) (closin
 		if json.Unmarshal(text, &frame) != nil {
 			continue // a frame of a later version
 		}
-		if frame.Action == "bye" {
+		switch frame.Action {
+		case "bye":
 			end.after = byeAfter(frame.Data)
+			continue
+		case "subscribed":
+			l.began(frame)
 			continue
 		}
 		if err := l.OnFrame(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
 		}
+		if frame.ID != "" {
+			l.since[frame.Channel] = frame.ID
+		}
+	}
+}
+
+// began notes where a subscription begins.
+func (l *listening) began(f Frame) {
+	var data struct {
+		Cursor    string `json:"cursor"`
+		Recovered *bool  `json:"recovered"`
+	}
+	if json.Unmarshal(f.Data, &data) != nil {
+		return
+	}
+	if data.Recovered != nil && !*data.Recovered {
+		l.OnState("messages of " + f.Channel + " may be missed: the service no longer has all that followed the last one")
+	}
+	if data.Recovered == nil || !*data.Recovered {
+		l.since[f.Channel] = data.Cursor
 	}
 }
 
@@ -141,7 +209,9 @@ func (c *Client) dial(ctx context.Context, channels []string) (*websocket.Conn, 
 	u := *c.base
 	u.Path += "/"
 	u.RawQuery = url.Values{"channels": channels}.Encode()
-	conn, response, err := websocket.Dial(ctx, u.String(), nil)
+	header := http.Header{}
+	c.authorize(header)
+	conn, response, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPHeader: header, HTTPClient: &http.Client{CheckRedirect: c.http.CheckRedirect}})
 	if err != nil {
 		if response == nil || response.StatusCode == http.StatusSwitchingProtocols {
 			return nil, c.unreachable(err)

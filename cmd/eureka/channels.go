@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"eureka"
 	"eureka/client"
 )
 
@@ -24,6 +25,10 @@ type channelFields struct {
 	Name      *string `help:"A name for people."`
 	Desc      *string `help:"A description for people."`
 	Presence  *bool   `help:"Subscribers see who joins and leaves." negatable:""`
+
+	History    *bool   `help:"Keep the newest messages, for clients that were away." negatable:""`
+	HistoryMax *int    `name:"history-size" help:"Messages that are kept, 1000 by default; implies --history." placeholder:"N"`
+	HistoryTTL *string `name:"history-ttl" help:"How long each is kept, 10m by default; implies --history." placeholder:"DURATION"`
 }
 
 func (f channelFields) given() map[string]any {
@@ -37,6 +42,20 @@ func (f channelFields) given() map[string]any {
 	}
 	if f.Presence != nil {
 		fields["presence"] = *f.Presence
+	}
+	switch history := map[string]any{}; {
+	case f.HistoryMax != nil || f.HistoryTTL != nil:
+		if f.HistoryMax != nil {
+			history["size"] = *f.HistoryMax
+		}
+		if f.HistoryTTL != nil {
+			history["ttl"] = *f.HistoryTTL
+		}
+		fields["history"] = history
+	case f.History != nil && *f.History:
+		fields["history"] = history
+	case f.History != nil:
+		fields["history"] = nil
 	}
 	return fields
 }
@@ -170,11 +189,19 @@ func (s *session) showChannel(ch client.Channel, err error) error {
 		{"name", ch.Name},
 		{"desc", ch.Desc},
 		{"presence", strconv.FormatBool(ch.Presence)},
+		{"history", retention(ch.History)},
 		{"subscribed", count(ch.Subscribed)},
 		{"revision", strconv.FormatUint(ch.Revision, 10)},
 		{"created", moment(ch.CreatedAt)},
 		{"updated", moment(ch.UpdatedAt)},
 	})
+}
+
+func retention(r *eureka.Retention) string {
+	if r == nil {
+		return "none"
+	}
+	return "the newest " + strconv.Itoa(r.Size) + " messages, for " + r.TTL.String()
 }
 
 func paging(query url.Values, limit, page int, after string) {

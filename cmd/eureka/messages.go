@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"eureka"
@@ -60,6 +61,7 @@ func (s *session) message(argument string) (json.RawMessage, error) {
 
 type listenCmd struct {
 	Channels []string `arg:"" name:"channel" help:"Ids or aliases of channels."`
+	Since    string   `help:"Begin behind this message: the id it had, or the cursor of a reply. For one channel; for several write CHANNEL@CURSOR." placeholder:"CURSOR"`
 	Count    int      `short:"n" help:"Stop after this many messages; 0 for never." default:"0"`
 }
 
@@ -72,9 +74,14 @@ func (c *listenCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	names, since, err := c.positions()
+	if err != nil {
+		return err
+	}
 	seen, refused := 0, 0
 	err = service.Listen(s.ctx, client.Listener{
-		Channels: c.Channels,
+		Channels: names,
+		Since:    since,
 		OnFrame: func(f client.Frame) error {
 			if err := s.printFrame(f); err != nil {
 				return err
@@ -83,7 +90,7 @@ func (c *listenCmd) Run(s *session) error {
 			case f.Action == eureka.ActionMessage:
 				seen++
 			case f.Error != nil && f.Error.Code != eureka.CodeGap:
-				if refused++; refused >= len(c.Channels) {
+				if refused++; refused >= len(names) {
 					return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
 				}
 			}
@@ -102,6 +109,30 @@ func (c *listenCmd) Run(s *session) error {
 		return nil
 	}
 	return s.interrupted(err)
+}
+
+// positions parts the channels' names from the cursors behind which to begin.
+func (c *listenCmd) positions() (names []string, since map[string]string, err error) {
+	since = map[string]string{}
+	for _, asked := range c.Channels {
+		name, cursor, _ := strings.Cut(asked, "@")
+		names = append(names, name)
+		if cursor != "" {
+			since[name] = cursor
+		}
+	}
+	if c.Since != "" {
+		if len(names) != 1 {
+			return nil, nil, eureka.FieldError("since", "is for one channel; write CHANNEL@CURSOR for each of several")
+		}
+		since[names[0]] = c.Since
+	}
+	for _, cursor := range since {
+		if _, err := eureka.ParseCursor("since", cursor); err != nil {
+			return nil, nil, err
+		}
+	}
+	return names, since, nil
 }
 
 func (s *session) printFrame(f client.Frame) error {

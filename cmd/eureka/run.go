@@ -23,14 +23,19 @@ const (
 
 // cli is the grammar of the command line.
 type cli struct {
-	URL  string `help:"Address of the service to talk to." default:"${url}" env:"EUREKA_URL" placeholder:"URL"`
-	JSON bool   `name:"json" help:"Print JSON for programs."`
+	URL    string `help:"Address of the service to talk to." default:"${url}" env:"EUREKA_URL" placeholder:"URL"`
+	Bearer string `name:"token" help:"Credential for the service: a token or an API key." env:"EUREKA_TOKEN" placeholder:"TOKEN"`
+	JSON   bool   `name:"json" help:"Print JSON for programs."`
 
 	Serve      serveCmd      `cmd:"" help:"Run the service."`
 	Publish    publishCmd    `cmd:"" help:"Publish a message to a channel."`
 	Listen     listenCmd     `cmd:"" help:"Print the messages of channels as they come."`
+	History    historyCmd    `cmd:"" help:"Print the messages that a channel retains."`
 	Channels   channelsCmd   `cmd:"" help:"Create, list, show, update and delete channels."`
 	Sockets    socketsCmd    `cmd:"" help:"List, show, message and disconnect live sockets."`
+	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
+	Revoke     revokeCmd     `cmd:"" help:"Revoke a token, or all credentials of a user."`
+	Token      tokenCmd      `cmd:"" help:"Mint a token for development, signed with the setting jwt_secret."`
 	Config     configCmd     `cmd:"" help:"Print, check and document the settings."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -43,6 +48,7 @@ type session struct {
 	ctx    context.Context //nolint:containedctx // kong calls Run without one
 	cancel context.CancelFunc
 	url    string
+	token  string
 	json   bool
 	file   config.File
 	parser *kong.Kong
@@ -82,13 +88,13 @@ func (p program) run(ctx context.Context, args []string) int {
 	if err != nil {
 		return s.usage(err)
 	}
-	s.url, s.json = grammar.URL, grammar.JSON
+	s.url, s.token, s.json = grammar.URL, grammar.Bearer, grammar.JSON
 	return s.fail(s.parsed.Run(s))
 }
 
 // settingsFile reads the file that --config or EUREKA_CONFIG names, for the commands that take settings.
 func (s *session) settingsFile(args []string) (config.File, error) {
-	if command := commandOf(args); command != "serve" && command != "config" {
+	if command := commandOf(args); command != "serve" && command != "config" && command != "token" {
 		return config.File{}, nil
 	}
 	if err := config.CheckEnvironment(s.environ); err != nil {
@@ -122,7 +128,7 @@ func ignoreEnvironment(node *kong.Node) {
 func commandOf(args []string) string {
 	for i := 0; i < len(args); i++ {
 		switch {
-		case args[i] == "--url":
+		case args[i] == "--url", args[i] == "--token":
 			i++
 		case !strings.HasPrefix(args[i], "-"):
 			return args[i]
@@ -215,7 +221,11 @@ func (s *session) interruptible() {
 
 func (s *session) client() (*client.Client, error) {
 	s.interruptible()
-	return client.New(s.url)
+	c, err := client.New(s.url)
+	if err == nil && s.token != "" {
+		c = c.WithToken(s.token)
+	}
+	return c, err
 }
 
 // interrupted turns the end of the session's context into errInterrupted.

@@ -86,19 +86,22 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 		storage = "NATS at " + natsURL(c.Settings)
 	}
 	host := shown(a.Addr())
-	open := "loopback only"
-	if c.Insecure {
-		open = "INSECURE: everyone who reaches the port may do everything"
+	access := "open, no authentication: loopback only"
+	switch {
+	case c.Authenticated():
+		access = "with credentials alone"
+	case c.Insecure:
+		access = "open, no authentication: INSECURE: everyone who reaches the port may do everything"
 	}
 	_, _ = fmt.Fprintf(s.stderr, `eureka %s, node %s
   listening   http://%[3]s  ws://%[3]s  (docs at http://%[3]s/docs)
   engine      %[4]s
-  access      open, no authentication: %[5]s
+  access      %[5]s
 
   try         wscat -c 'ws://%[3]s?channels=1000001'
               curl -d '{"data":{"message":"hello"}}' http://%[3]s/sockets/1000001/broadcast
 
-`, version(), a.Node(), host, storage, open)
+`, version(), a.Node(), host, storage, access)
 }
 
 // natsURL is the address of the external NATS without its credentials.

@@ -24,6 +24,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/problem"
 )
 
 // Limits of the listener that are no settings: they only keep a hostile peer from holding a connection for nothing.
@@ -50,6 +51,8 @@ type App struct {
 	listener net.Listener
 	engine   *natsengine.Engine
 	gateway  *gateway.Gateway
+	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
+	access   *access
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
@@ -105,39 +108,58 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	syncAlways, syncInterval, err := s.SyncInterval()
+	if err != nil {
+		return err
+	}
 	hub := gateway.NewHub(gateway.HubOptions{Metrics: registry})
 	a.engine, err = natsengine.Open(ctx, natsengine.Options{
 		URL: s.NATS, DataDir: s.DataDir, Node: a.node, Namespace: s.Namespace, Replicas: s.Replicas,
-		Registry: hub, Delivery: hub, Replays: hub, Log: a.options.Log, Metrics: registry,
+		SyncAlways: syncAlways, SyncInterval: syncInterval, HistoryBytes: int64(s.MaxHistoryBytes), CacheBytes: int64(s.HistoryCacheBytes),
+		CredentialsChanged: a.closeRevoked,
+		Registry:           hub, Delivery: hub, Replays: hub, Log: a.options.Log, Metrics: registry,
 	})
+	if err != nil {
+		return err
+	}
+	who, err := a.newAccess(ctx)
 	if err != nil {
 		return err
 	}
 	c, err := core.New(core.Options{
 		Ports: core.Ports{
 			Channels: a.engine.Channels(), Sockets: a.engine.Sockets(), Fanout: a.engine.Fanout(), Sender: a.engine.Sender(),
-			History: a.engine.History(), Requests: a.engine.Requests(),
+			History: a.engine.History(), Requests: a.engine.Requests(), Credentials: a.engine.Credentials(),
 		},
-		Node: a.node, AllowUndeclared: s.UndeclaredChannels == config.UndeclaredAllow,
+		Node: a.node, AllowUndeclared: s.AllowUndeclared(), Verify: who.verify(),
 		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Log: a.options.Log,
 	})
 	if err != nil {
 		return err
 	}
-	a.gateway, err = a.newGateway(c, hub, origins, registry)
+	sockets, err := a.newGateway(c, hub, origins, who, registry)
 	if err != nil {
 		return err
 	}
-	api, err := a.newAPI(c, hub, origins, registry)
+	a.gateway, a.access = sockets, who
+	a.revoking.Store(sockets)
+	api, err := a.newAPI(c, hub, origins, who, registry)
 	if err != nil {
 		return err
 	}
 	a.server = &http.Server{
-		Handler: route(a.gateway, api), ReadHeaderTimeout: s.HandshakeTimeout, ReadTimeout: readTimeout,
+		Handler: who.guard(route(a.gateway, api), problem.Write), ReadHeaderTimeout: s.HandshakeTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
 	}
 	return nil
+}
+
+// closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
+func (a *App) closeRevoked() {
+	if sockets := a.revoking.Load(); sockets != nil {
+		go sockets.CloseRevoked(a.access.revoked)
+	}
 }
 
 func (a *App) serve() {

@@ -14,22 +14,24 @@ import (
 	"eureka/internal/httpapi"
 )
 
-func (a *App) newGateway(c *core.Core, hub *gateway.Hub, origins *auth.Origins, registry *prometheus.Registry) (*gateway.Gateway, error) {
+func (a *App) newGateway(c *core.Core, hub *gateway.Hub, origins *auth.Origins, who *access, registry *prometheus.Registry) (*gateway.Gateway, error) {
 	s := a.options.Settings
 	return gateway.New(gateway.Options{
-		Hub: hub, Handler: c, Origins: origins, Identify: auth.OpenIdentity,
+		Hub: hub, Handler: c, Origins: origins, Identify: who.identify, Revoked: who.revoked,
 		NewID: func() string { return natsengine.NewSocketID(a.node) },
 		Limits: gateway.Limits{
 			QueueBytes: int(s.QueueBytes), QueueFrames: s.QueueFrames, PingInterval: s.PingInterval, IdleTimeout: s.IdleTimeout,
 			HandshakeTimeout: s.HandshakeTimeout, DrainSpread: s.DrainSpread,
+			MaxSockets: s.MaxSockets, MaxSocketsPerUser: s.MaxSocketsPerUser, ConnectsPerSecond: s.ConnectsPerSecond,
+			UserConnectsPerSecond: s.ConnectsPerSecondPerUser, FramesPerSecond: s.FramesPerSecond, PublishesPerSecond: s.PublishesPerSecond,
 		},
 		Log: a.options.Log, Metrics: registry,
 	})
 }
 
-func (a *App) newAPI(c *core.Core, hub *gateway.Hub, origins *auth.Origins, registry *prometheus.Registry) (http.Handler, error) {
+func (a *App) newAPI(c *core.Core, hub *gateway.Hub, origins *auth.Origins, who *access, registry *prometheus.Registry) (http.Handler, error) {
 	return httpapi.New(httpapi.Options{
-		Core: c, OriginAllowed: origins.Allowed, Identify: auth.OpenIdentity, Ready: a.ready,
+		Core: c, OriginAllowed: origins.Allowed, Identify: who.identify, Ready: a.ready,
 		Hello: func() httpapi.Hello {
 			return httpapi.Hello{
 				Name: "eureka-sockets", Version: a.options.Version, Mode: "self-hosted", Node: a.node,

@@ -16,7 +16,7 @@ const EnvPrefix = "EUREKA_"
 const ConfigEnv = "EUREKA_CONFIG"
 
 // otherEnv are variables of the command that are no settings.
-var otherEnv = []string{ConfigEnv, "EUREKA_URL"}
+var otherEnv = []string{ConfigEnv, "EUREKA_URL", "EUREKA_TOKEN"}
 
 // Setting is the declaration of one setting.
 type Setting struct {
@@ -27,7 +27,7 @@ type Setting struct {
 	Help    string
 	Enum    []string // allowed values; nil for any
 	Type    string   // text, list, number, size, duration, yes/no
-	secret  bool
+	secret  string   // "url": credentials in URLs are left out; "all": the value is
 	field   int
 }
 
@@ -41,7 +41,7 @@ func Declarations() []Setting {
 		key := strings.ToLower(strings.TrimPrefix(env, EnvPrefix))
 		s := Setting{
 			Key: key, Flag: strings.ReplaceAll(key, "_", "-"), Env: env, Default: f.Tag.Get("default"), Help: f.Tag.Get("help"),
-			Type: typeName(f.Type), secret: f.Tag.Get("secret") != "", field: i,
+			Type: typeName(f.Type), secret: f.Tag.Get("secret"), field: i,
 		}
 		if enum := f.Tag.Get("enum"); enum != "" {
 			s.Enum = strings.Split(enum, ",")
@@ -75,7 +75,10 @@ func (d Setting) Value(s Settings) string {
 	if list, ok := v.([]string); ok {
 		text = strings.Join(list, ",")
 	}
-	if d.secret {
+	switch {
+	case d.secret == "all" && text != "":
+		text = "xxxxx"
+	case d.secret == "url":
 		text = redact(text)
 	}
 	return text

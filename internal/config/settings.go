@@ -26,31 +26,48 @@ type UndeclaredPolicy string
 const (
 	UndeclaredAllow UndeclaredPolicy = "allow"
 	UndeclaredDeny  UndeclaredPolicy = "deny"
+	UndeclaredAuto  UndeclaredPolicy = "auto" // allow while the service has no authentication, deny once it has
 )
 
 // Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
 type Settings struct {
-	Listen             string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
-	DataDir            string           `help:"Directory of the state; one process at a time." default:"eureka-data" env:"EUREKA_DATA_DIR" placeholder:"DIR"`
-	NATS               string           `name:"nats" help:"URL of an external NATS with JetStream (a comma list for a cluster). Empty: a NATS server runs inside the process." default:"" env:"EUREKA_NATS" placeholder:"URL" secret:"url"`
-	Namespace          string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
-	Replicas           int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
-	Node               string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
-	AllowedOrigins     []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
-	Insecure           bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
-	UndeclaredChannels UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow or deny." default:"allow" enum:"allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
-	MaxBodyBytes       Size             `help:"Largest body of an HTTP request." default:"1MiB" env:"EUREKA_MAX_BODY_BYTES" placeholder:"SIZE"`
-	MaxSubscriptions   int              `help:"Channels that one socket may listen to." default:"1000" env:"EUREKA_MAX_SUBSCRIPTIONS"`
-	QueueBytes         Size             `help:"Bytes that may wait for a slow client before it is closed with code 4503." default:"1MiB" env:"EUREKA_QUEUE_BYTES" placeholder:"SIZE"`
-	QueueFrames        int              `help:"Frames that may wait likewise." default:"1024" env:"EUREKA_QUEUE_FRAMES"`
-	PingInterval       time.Duration    `help:"Silence of a client after which the service pings it." default:"25s" env:"EUREKA_PING_INTERVAL"`
-	IdleTimeout        time.Duration    `help:"Silence, pongs included, after which it closes the socket with code 4507." default:"75s" env:"EUREKA_IDLE_TIMEOUT"`
-	MaxAge             time.Duration    `help:"Age at which a socket is closed with code 4508; 0 for never." default:"0s" env:"EUREKA_MAX_AGE"`
-	HandshakeTimeout   time.Duration    `help:"Time a client has for the headers of its request." default:"10s" env:"EUREKA_HANDSHAKE_TIMEOUT"`
-	DrainTimeout       time.Duration    `help:"Time to close all sockets when the service is told to stop." default:"20s" env:"EUREKA_DRAIN_TIMEOUT"`
-	DrainSpread        time.Duration    `help:"Clients of a stopping node reconnect spread over this time." default:"5s" env:"EUREKA_DRAIN_SPREAD"`
-	LogLevel           string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
-	LogFormat          string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
+	Listen                   string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
+	DataDir                  string           `help:"Directory of the state; one process at a time." default:"eureka-data" env:"EUREKA_DATA_DIR" placeholder:"DIR"`
+	NATS                     string           `name:"nats" help:"URL of an external NATS with JetStream (a comma list for a cluster). Empty: a NATS server runs inside the process." default:"" env:"EUREKA_NATS" placeholder:"URL" secret:"url"`
+	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
+	Replicas                 int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
+	Node                     string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
+	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
+	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST,…"`
+	Insecure                 bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
+	AdminKey                 string           `help:"Credential that may do everything, at least 32 characters: with it the first API keys are made. Switches authentication on." default:"" env:"EUREKA_ADMIN_KEY" placeholder:"KEY" secret:"all"`
+	JWTSecret                string           `name:"jwt-secret" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Switches authentication on." default:"" env:"EUREKA_JWT_SECRET" placeholder:"SECRET" secret:"all"`
+	JWTPublicKey             string           `name:"jwt-public-key" help:"PEM file with the public key of tokens signed with RS256, ES256 or EdDSA. Switches authentication on." default:"" env:"EUREKA_JWT_PUBLIC_KEY" placeholder:"FILE"`
+	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL,…"`
+	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
+	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
+	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
+	Sync                     string           `help:"When what is stored is written to the disk: always (before it is confirmed), or an interval; a machine that goes down loses up to that much." default:"1s" env:"EUREKA_SYNC" placeholder:"always|DURATION"`
+	MaxHistoryBytes          Size             `help:"Disk that the history of all channels may take; over it publishing to channels with history is refused. 0: what there is." default:"0" env:"EUREKA_MAX_HISTORY_BYTES" placeholder:"SIZE"`
+	HistoryCacheBytes        Size             `help:"Memory for the newest messages of active channels, from which clients resume." default:"64MiB" env:"EUREKA_HISTORY_CACHE_BYTES" placeholder:"SIZE"`
+	MaxSockets               int              `help:"Open sockets of this node; 0 for no limit." default:"1000000" env:"EUREKA_MAX_SOCKETS"`
+	MaxSocketsPerUser        int              `help:"Open sockets of one user on this node; 0 for no limit." default:"1000" env:"EUREKA_MAX_SOCKETS_PER_USER"`
+	ConnectsPerSecond        int              `help:"Connects per second on this node; twice as many may come at once. 0 for no limit." default:"10000" env:"EUREKA_CONNECTS_PER_SECOND"`
+	ConnectsPerSecondPerUser int              `help:"Connects per second of one user on this node, likewise." default:"50" env:"EUREKA_CONNECTS_PER_SECOND_PER_USER"`
+	FramesPerSecond          int              `help:"Frames per second of one socket, likewise; a client that sends ten times as many is closed with code 4429." default:"1000" env:"EUREKA_FRAMES_PER_SECOND"`
+	PublishesPerSecond       int              `help:"Publishes per second of one socket, likewise." default:"500" env:"EUREKA_PUBLISHES_PER_SECOND"`
+	MaxBodyBytes             Size             `help:"Largest body of an HTTP request." default:"1MiB" env:"EUREKA_MAX_BODY_BYTES" placeholder:"SIZE"`
+	MaxSubscriptions         int              `help:"Channels that one socket may listen to." default:"1000" env:"EUREKA_MAX_SUBSCRIPTIONS"`
+	QueueBytes               Size             `help:"Bytes that may wait for a slow client before it is closed with code 4503." default:"1MiB" env:"EUREKA_QUEUE_BYTES" placeholder:"SIZE"`
+	QueueFrames              int              `help:"Frames that may wait likewise." default:"1024" env:"EUREKA_QUEUE_FRAMES"`
+	PingInterval             time.Duration    `help:"Silence of a client after which the service pings it." default:"25s" env:"EUREKA_PING_INTERVAL"`
+	IdleTimeout              time.Duration    `help:"Silence, pongs included, after which it closes the socket with code 4507." default:"75s" env:"EUREKA_IDLE_TIMEOUT"`
+	MaxAge                   time.Duration    `help:"Age at which a socket is closed with code 4508; 0 for never." default:"0s" env:"EUREKA_MAX_AGE"`
+	HandshakeTimeout         time.Duration    `help:"Time a client has for the headers of its request." default:"10s" env:"EUREKA_HANDSHAKE_TIMEOUT"`
+	DrainTimeout             time.Duration    `help:"Time to close all sockets when the service is told to stop." default:"20s" env:"EUREKA_DRAIN_TIMEOUT"`
+	DrainSpread              time.Duration    `help:"Clients of a stopping node reconnect spread over this time." default:"5s" env:"EUREKA_DRAIN_SPREAD"`
+	LogLevel                 string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
+	LogFormat                string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
 }
 
 var (
@@ -64,9 +81,12 @@ func (s Settings) Verify() error {
 	if number, numberErr := strconv.Atoi(port); err != nil || numberErr != nil || number < 0 || number > math.MaxUint16 {
 		return eureka.FieldError("listen", "%q is not HOST:PORT", s.Listen)
 	}
-	if !s.Insecure && !loopback(host) {
+	if !s.Insecure && !s.Authenticated() && !loopback(host) {
 		return eureka.Errorf(eureka.CodeForbidden,
-			"listen: %s can be reached from other machines and the service has no authentication; listen on 127.0.0.1 behind a proxy that has, or say --insecure", s.Listen)
+			"listen: %s can be reached from other machines and the service has no authentication; set admin_key or the key of tokens (jwt_secret, jwt_public_key, jwt_jwks), listen on 127.0.0.1, or say --insecure", s.Listen)
+	}
+	if s.Insecure && s.Authenticated() {
+		return eureka.FieldError("insecure", "says that there is no authentication, but there is; leave it out")
 	}
 	if err := s.bounds(); err != nil {
 		return err
@@ -76,6 +96,15 @@ func (s Settings) Verify() error {
 	}
 	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
 		return err
+	}
+	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
+		return err
+	}
+	if _, _, err := s.SyncInterval(); err != nil {
+		return err
+	}
+	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
+		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
 	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
@@ -107,6 +136,14 @@ func (s Settings) bounds() error {
 		{"replicas", int64(s.Replicas), 1, 5},
 		{"max_body_bytes", int64(s.MaxBodyBytes), 1 << 10, 64 << 20},
 		{"max_subscriptions", int64(s.MaxSubscriptions), 1, 100_000},
+		{"max_history_bytes", int64(s.MaxHistoryBytes), 0, math.MaxInt64},
+		{"history_cache_bytes", int64(s.HistoryCacheBytes), 1 << 20, 1 << 40},
+		{"max_sockets", int64(s.MaxSockets), 0, math.MaxInt32},
+		{"max_sockets_per_user", int64(s.MaxSocketsPerUser), 0, math.MaxInt32},
+		{"connects_per_second", int64(s.ConnectsPerSecond), 0, 1_000_000},
+		{"connects_per_second_per_user", int64(s.ConnectsPerSecondPerUser), 0, 1_000_000},
+		{"frames_per_second", int64(s.FramesPerSecond), 0, 1_000_000},
+		{"publishes_per_second", int64(s.PublishesPerSecond), 0, 1_000_000},
 		{"queue_bytes", int64(s.QueueBytes), 2 * eureka.MaxFrameBytes, 1 << 30},
 		{"queue_frames", int64(s.QueueFrames), 1, 1 << 20},
 	} {

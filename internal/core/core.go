@@ -23,6 +23,8 @@ type Ports struct {
 	Sender   eureka.Sender
 	History  eureka.History
 	Requests eureka.Requests
+	// Credentials are API keys and revocations.
+	Credentials eureka.Credentials
 }
 
 // Options configure a Core.
@@ -60,7 +62,7 @@ type Core struct {
 func New(o Options) (*Core, error) {
 	switch {
 	case o.Ports.Channels == nil, o.Ports.Sockets == nil, o.Ports.Fanout == nil, o.Ports.Sender == nil,
-		o.Ports.History == nil, o.Ports.Requests == nil:
+		o.Ports.History == nil, o.Ports.Requests == nil, o.Ports.Credentials == nil:
 		return nil, errors.New("core: a port is missing")
 	case o.Log == nil:
 		return nil, errors.New("core: no logger")

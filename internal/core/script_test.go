@@ -99,7 +99,7 @@ func newRunner(t *testing.T, line string) *runner {
 	})
 	r.spy = &spy{Fanout: engine.Fanout()}
 	r.core, err = core.New(core.Options{
-		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: r.spy, Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests()},
+		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: r.spy, Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials()},
 		Node:  node, AllowUndeclared: !strings.Contains(line, "deny"), MaxSubscriptions: 3,
 		MaxAge: map[bool]time.Duration{true: time.Hour}[strings.Contains(line, "maxage")],
 		Now:    func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler),

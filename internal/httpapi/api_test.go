@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	c, err := core.New(core.Options{
-		Ports: core.Ports{Channels: w.engine.Channels(), Sockets: w.engine.Sockets(), Fanout: w.engine.Fanout(), Sender: w.engine.Sender(), History: w.engine.History(), Requests: w.engine.Requests()},
+		Ports: core.Ports{Channels: w.engine.Channels(), Sockets: w.engine.Sockets(), Fanout: w.engine.Fanout(), Sender: w.engine.Sender(), History: w.engine.History(), Requests: w.engine.Requests(), Credentials: w.engine.Credentials()},
 		Node:  node, AllowUndeclared: true, Log: log, Now: func() time.Time { return time.UnixMilli(1700000000000) },
 	})
 	if err != nil {

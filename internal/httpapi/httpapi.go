@@ -89,6 +89,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 				{Name: "channels", Description: "Named streams of messages."},
 				{Name: "sockets", Description: "Live client connections."},
 				{Name: "events", Description: "What services report, routed to channels."},
+				{Name: "credentials", Description: "API keys and revocations."},
 				{Name: "health", Description: "How the service is."},
 				{Name: "connections", Description: "API Gateway's management API, for AWS clients with an endpoint URL."},
 			},
@@ -102,6 +103,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 	a.historyOperations(h)
 	a.socketOperations(h)
 	a.eventOperations(h)
+	a.credentialOperations(h)
 	a.healthOperations(h)
 	describeConnections(h.OpenAPI())
 	return h

@@ -63,7 +63,7 @@ func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
 		}
 	})
 	c, err := core.New(core.Options{
-		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests()},
+		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials()},
 		Node:  node, AllowUndeclared: !deny, Now: now, Log: log,
 	})
 	if err != nil {

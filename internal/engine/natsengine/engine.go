@@ -60,28 +60,31 @@ type Options struct {
 	// (default 1 s), and a machine that goes down loses up to that much. With an external NATS its own configuration counts.
 	SyncAlways   bool
 	SyncInterval time.Duration
-	HistoryBytes int64 // of all channels' history on disk; over it publishing with history is refused. 0 for what the disk takes
-	CacheBytes   int64 // of newest messages kept in memory for sockets that resume; default 64 MiB
-	Registry     Registry
-	Delivery     Delivery
-	Replays      Replays
-	Log          *slog.Logger
-	Metrics      prometheus.Registerer // nil for none
+	// CredentialsChanged is called when a key was removed or a revocation came; nil for nobody. It must not block.
+	CredentialsChanged func()
+	HistoryBytes       int64 // of all channels' history on disk; over it publishing with history is refused. 0 for what the disk takes
+	CacheBytes         int64 // of newest messages kept in memory for sockets that resume; default 64 MiB
+	Registry           Registry
+	Delivery           Delivery
+	Replays            Replays
+	Log                *slog.Logger
+	Metrics            prometheus.Registerer // nil for none
 }
 
 // Engine is the ports of package eureka on NATS. Open makes one.
 type Engine struct {
-	options  Options
-	embedded *embedded // nil with an external server
-	nc       *nats.Conn
-	js       jetstream.JetStream
-	metrics  *metrics
-	channels *channelStore
-	bus      *bus
-	history  *history
-	requests *requests
-	peers    *peers
-	dir      *directory
+	options     Options
+	embedded    *embedded // nil with an external server
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	metrics     *metrics
+	channels    *channelStore
+	bus         *bus
+	history     *history
+	requests    *requests
+	credentials *credentials
+	peers       *peers
+	dir         *directory
 
 	closeOnce sync.Once
 	closeErr  error
@@ -184,6 +187,9 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	if e.requests, err = openRequests(ctx, e.js, o.Namespace, o.Replicas); err != nil {
 		return err
 	}
+	if e.credentials, err = openCredentials(ctx, e); err != nil {
+		return err
+	}
 	e.history.start()
 	e.peers = newPeers(e)
 	e.dir = &directory{engine: e}
@@ -207,6 +213,15 @@ func (e *Engine) History() eureka.History { return e.history }
 
 // Requests returns the answers to requests with a key.
 func (e *Engine) Requests() eureka.Requests { return e.requests }
+
+// Credentials returns API keys and revocations.
+func (e *Engine) Credentials() eureka.Credentials { return e.credentials }
+
+// Key returns an API key by its id, from this node's copy.
+func (e *Engine) Key(id string) (eureka.APIKey, bool) { return e.credentials.Key(id) }
+
+// Revoked reports whether an identity's credential was taken back, by this node's copy.
+func (e *Engine) Revoked(id eureka.Identity) bool { return e.credentials.Revoked(id) }
 
 // Sender returns the way to one socket on any node.
 func (e *Engine) Sender() eureka.Sender { return &sender{e} }
@@ -243,6 +258,9 @@ func (e *Engine) Close(context.Context) error {
 		}
 		if e.history != nil {
 			e.history.stop()
+		}
+		if e.credentials != nil {
+			e.credentials.close()
 		}
 		if e.channels != nil {
 			e.channels.close()

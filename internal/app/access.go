@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"eureka"
+	"eureka/internal/auth"
+	"eureka/internal/engine/natsengine"
+)
+
+// access says who is behind a request: by credentials, or, on an open service, by what the client calls itself.
+type access struct {
+	authenticator *auth.Authenticator // nil on an open service
+	hosts         *auth.Hosts
+	engine        *natsengine.Engine
+}
+
+// newAccess makes what the settings ask for. Keys that cannot be fetched now are fetched when they are needed.
+func (a *App) newAccess(ctx context.Context) (*access, error) {
+	s := a.options.Settings
+	hosts, err := auth.NewHosts(s.AllowedHosts, s.Insecure)
+	if err != nil || !s.Authenticated() {
+		return &access{hosts: hosts, engine: a.engine}, err
+	}
+	var tokens *auth.Tokens
+	issuers, err := s.Issuers()
+	if err != nil {
+		return nil, err
+	}
+	if len(issuers) > 0 {
+		if tokens, err = auth.NewTokens(auth.TokenOptions{Issuers: issuers, Log: a.options.Log}); err != nil {
+			return nil, err
+		}
+		if err := tokens.Warm(ctx); err != nil {
+			a.options.Log.Warn("the keys of tokens cannot be fetched yet", slog.Any("error", err))
+		}
+	}
+	authenticator, err := auth.NewAuthenticator(auth.AuthenticatorOptions{Tokens: tokens, AdminKey: s.AdminKey, Keys: a.engine})
+	return &access{authenticator: authenticator, engine: a.engine}, err
+}
+
+// identify is who is behind a request.
+func (x *access) identify(r *http.Request) (eureka.Identity, error) {
+	if x.authenticator != nil {
+		return x.authenticator.Identify(r)
+	}
+	return auth.OpenIdentity(r)
+}
+
+// verify returns the check of a credential, nil on an open service.
+func (x *access) verify() func(context.Context, string) (eureka.Identity, error) {
+	if x.authenticator == nil {
+		return nil
+	}
+	return x.authenticator.Verify
+}
+
+// revoked reports whether a credential was taken back.
+func (x *access) revoked(id eureka.Identity) bool {
+	if x.authenticator == nil {
+		return false
+	}
+	if x.engine.Revoked(id) {
+		return true
+	}
+	return x.authenticator.Withdrawn(id)
+}
+
+// guard refuses requests to other host names than the service's, before anything else sees them.
+func (x *access) guard(next http.Handler, refuse func(http.ResponseWriter, error)) http.Handler {
+	if x.authenticator != nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := x.hosts.Allowed(r); err != nil {
+			refuse(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
