@@ -23,6 +23,10 @@ type LiveNode struct {
 	Fanout  eureka.Fanout
 	Sender  eureka.Sender
 	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
+
+	// What History needs beside.
+	History  eureka.History
+	Channels eureka.Channels
 }
 
 // LiveHarness is one fresh service.

@@ -37,7 +37,6 @@ const (
 	headerTime     = "Nats-Time-Stamp"
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	headerTTL      = "Nats-TTL"
-	headerMarker   = "Nats-Marker-Reason"
 	headerAnchor   = "Eureka-Anchor"
 )
 
@@ -91,7 +90,6 @@ func openHistory(ctx context.Context, e *Engine) (*history, error) {
 		Name: h.name, Description: "history of channels", Subjects: []string{h.prefix + "*"}, Replicas: e.options.Replicas,
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		MaxMsgsPerSubject: -1, MaxBytes: e.options.HistoryBytes, Duplicates: dedupWindow, AllowDirect: true, AllowMsgTTL: true,
-		SubjectDeleteMarkerTTL: anchorTTL, AllowRollup: true,
 		RePublish: &jetstream.RePublish{Source: h.prefix + "*", Destination: e.subject("live") + ".{{wildcard(1)}}"},
 	})
 	if err != nil {

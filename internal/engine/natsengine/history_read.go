@@ -21,30 +21,22 @@ const (
 	lagWait     = 50 * time.Millisecond
 )
 
-// entry is one stored entry of a channel: a message, an anchor, or the marker that NATS leaves when the last entry expires.
+// entry is one stored entry of a channel: a message or an anchor.
 type entry struct {
 	seq    uint64
 	before uint64 // the entry it was stored behind; 0 when that is not known
 	at     time.Time
 	ttl    time.Duration
-	kind   entryKind
+	anchor bool
 	body   []byte // protocol.MessageBody, of messages
 	except []string
 }
 
-type entryKind uint8
-
-const (
-	kindMessage entryKind = iota
-	kindAnchor
-	kindMarker
-)
-
-func (e *entry) isMessage() bool { return e.kind == kindMessage }
+func (e *entry) isMessage() bool { return !e.anchor }
 
 // expired reports whether a message is older than its channel lets it become.
 func (e *entry) expired(now time.Time, ttl time.Duration) bool {
-	return e.kind == kindMessage && now.Sub(e.at) > min(e.ttl, ttl)
+	return !e.anchor && now.Sub(e.at) > min(e.ttl, ttl)
 }
 
 // follows reports whether nothing was stored between the entry with the sequence pos and this one.
@@ -62,18 +54,14 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 		return entry{}, malformed
 	}
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
-	switch {
-	case msg.Header.Get(headerMarker) != "":
-		e.kind = kindMarker
-	case msg.Header.Get(headerAnchor) != "":
-		e.kind = kindAnchor
-	default:
-		if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil {
-			return entry{}, malformed
-		}
-		if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
-			return entry{}, err
-		}
+	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
+		return e, nil
+	}
+	if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil || e.ttl <= 0 {
+		return entry{}, malformed
+	}
+	if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
+		return entry{}, err
 	}
 	return e, nil
 }

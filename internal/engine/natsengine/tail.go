@@ -48,7 +48,7 @@ type tail struct {
 	reading sync.Mutex // held by the one who reads the stream for it, so that sockets that resume together share a read
 }
 
-// tailEntry is one message; anchors and markers only move the tail's end.
+// tailEntry is one message; anchors only move the tail's end.
 type tailEntry struct {
 	seq    uint64
 	at     time.Time

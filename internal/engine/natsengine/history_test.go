@@ -1,0 +1,41 @@
+package natsengine_test
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"eureka/internal/engine/natsengine"
+	"eureka/internal/porttest"
+)
+
+// histories runs the suite of history.
+func histories(t *testing.T, open opener) {
+	t.Helper()
+	porttest.History(t, func(t *testing.T) porttest.LiveHarness {
+		h := porttest.LiveHarness{AtOnce: true}
+		for _, n := range open(t) {
+			h.Nodes = append(h.Nodes, porttest.LiveNode{
+				Sockets: n.engine.Sockets(), Fanout: n.engine.Fanout(), Sender: n.engine.Sender(), Connect: n.dial,
+				History: n.engine.History(), Channels: n.engine.Channels(),
+			})
+		}
+		return h
+	})
+}
+
+func TestHistoryEmbedded(t *testing.T) {
+	histories(t, func(t *testing.T) []*node {
+		t.Parallel()
+		return []*node{openNode(t, natsengine.Options{DataDir: t.TempDir()})}
+	})
+}
+
+func TestHistoryExternal(t *testing.T) {
+	s := natsengine.StartServer(t, t.TempDir())
+	histories(t, openOn([]*server.Server{s, s}, 1))
+}
+
+func TestHistoryCluster(t *testing.T) {
+	histories(t, openOn(natsengine.StartCluster(t, 3), 3))
+}
