@@ -345,11 +345,9 @@ func (b *bus) overflowed(sub *nats.Subscription) {
 		return
 	}
 	b.engine.options.Log.Warn("messages were dropped: this node cannot keep up", slog.String("channel", channelID))
-	if t := b.tail(channelID); t != nil && t.isKnown() {
+	if t := b.tail(channelID); t != nil {
 		go t.audit()
-		return
 	}
-	b.gap(channelID, "the node could not keep up; messages were missed")
 }
 
 func (b *bus) gap(channelID, message string) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,11 +23,19 @@ import (
 
 // Limits of the stream that keeps history.
 const (
-	dedupWindow    = 5 * time.Minute                  // how long one key stores a message once
-	anchorTTL      = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
-	appendTries    = 8                                // tries to store a message behind the one known to be last
-	appendTimeout  = 10 * time.Second                 // when the caller gives no deadline
-	wrongLastError = 10071                            // JetStream's code for Nats-Expected-Last-Subject-Sequence not met
+	dedupWindow   = 5 * time.Minute                  // how long one key stores a message once
+	anchorTTL     = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
+	appendTries   = 64                               // tries to store a message behind the one known to be last
+	politeTries   = 4                                // after so many, each waits for up to appendWait
+	appendWait    = 5 * time.Millisecond
+	appendTimeout = 10 * time.Second // when the caller gives no deadline
+)
+
+// JetStream's codes of refusals that another try may overcome.
+const (
+	wrongLastError = 10071 // Nats-Expected-Last-Subject-Sequence is not met
+	lastBusyError  = 10164 // it cannot be told yet: a cluster is storing another entry of the subject
+	keyBusyError   = 10158 // a cluster is storing a message with the same key
 )
 
 // Headers of entries. Nats-Expected-Last-Subject-Sequence is stored with its entry, and so tells a reader which one came before: the chain by
@@ -38,6 +47,7 @@ const (
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	headerTTL      = "Nats-TTL"
 	headerAnchor   = "Eureka-Anchor"
+	headerForgot   = "Eureka-Forgot" // of an anchor: the last one of the entries that were removed before it
 )
 
 // history keeps the messages of all channels in one JetStream stream, one subject for each channel. Entries of a subject are chained: each
@@ -175,6 +185,12 @@ func (h *history) store(ctx context.Context, a *appender, msg *nats.Msg, tries i
 		ack, err := h.engine.js.PublishMsg(ctx, msg)
 		if last, wrong := wrongLast(err); wrong {
 			a.last = last
+			if try >= politeTries && wait(ctx, rand.N(appendWait)) != nil {
+				return 0, false, storeError(err)
+			}
+			continue
+		}
+		if isBusy(err) && wait(ctx, rand.N(appendWait)) == nil {
 			continue
 		}
 		if err != nil {
@@ -199,6 +215,12 @@ func wrongLast(err error) (last uint64, wrong bool) {
 	_, digits, _ := strings.Cut(api.Description, ": ")
 	last, _ = strconv.ParseUint(digits, 10, 64) // a text without a number means 0: the next try is told again
 	return last, true
+}
+
+// isBusy reports whether an entry was not stored because a cluster is about to store another one, so that the end of the chain is not known yet.
+func isBusy(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == lastBusyError || api.ErrorCode == keyBusyError)
 }
 
 func storeError(err error) error {
@@ -243,41 +265,6 @@ func (h *history) release(channelID string, a *appender) {
 	if a.users--; a.users == 0 && a.at.IsZero() {
 		delete(shard.channels, channelID)
 	}
-}
-
-// anchor stores an anchor behind the entry with the sequence last (0: on a channel without entries) and returns its sequence. wrong reports that the
-// channel went on meanwhile: actual is its last entry then.
-func (h *history) anchor(ctx context.Context, channelID string, last uint64) (seq uint64, actual uint64, wrong bool, err error) {
-	ack, err := h.engine.js.PublishMsg(ctx, &nats.Msg{
-		Subject: h.subject(channelID),
-		Header: nats.Header{
-			headerExpected: {strconv.FormatUint(last, 10)}, headerTTL: {wholeSeconds(anchorTTL)}, headerAnchor: {"1"},
-		},
-	})
-	if actual, wrong = wrongLast(err); wrong {
-		return 0, actual, true, nil
-	}
-	if err != nil {
-		return 0, 0, false, storeError(err)
-	}
-	return ack.Sequence, 0, false, nil
-}
-
-// Forget implements eureka.History.
-func (h *history) Forget(ctx context.Context, channelID string) error {
-	a := h.acquire(channelID)
-	defer h.release(channelID, a)
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
-	}
-	if err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID))); err != nil {
-		return natsError(err, "the history could not be removed: NATS does not answer")
-	}
-	a.last, a.at, a.stored = 0, time.Time{}, 0
-	return nil
 }
 
 func (h *history) warn(text, channelID string, err error) {

@@ -28,6 +28,7 @@ type entry struct {
 	at     time.Time
 	ttl    time.Duration
 	anchor bool
+	forgot uint64 // of an anchor: all entries up to this one were removed
 	body   []byte // protocol.MessageBody, of messages
 	except []string
 }
@@ -55,6 +56,7 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 	}
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
 	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
+		e.forgot, _ = strconv.ParseUint(msg.Header.Get(headerForgot), 10, 64) // most anchors have none
 		return e, nil
 	}
 	if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil || e.ttl <= 0 {
@@ -75,16 +77,21 @@ type getRequest struct {
 	LastFor  string `json:"last_by_subj,omitempty"`
 }
 
+// enter waits for a turn to read for a client, so that many who come back together do not keep NATS from all else. What live delivery reads
+// needs no turn.
+func (h *history) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case h.reads <- struct{}{}:
+		return func() { <-h.reads }, nil
+	case <-ctx.Done():
+		return nil, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history is too busy")
+	}
+}
+
 // read returns up to limit entries of a channel behind the sequence after, and how many more there are.
 func (h *history) read(ctx context.Context, channelID string, after uint64, limit int) (entries []entry, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	select {
-	case h.reads <- struct{}{}:
-		defer func() { <-h.reads }()
-	case <-ctx.Done():
-		return nil, 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history is too busy")
-	}
 	request, err := json.Marshal(getRequest{Seq: after + 1, Next: h.subject(channelID), Batch: limit, MaxBytes: readBytes})
 	if err != nil {
 		return nil, 0, err
@@ -185,37 +192,37 @@ func (h *history) position(ctx context.Context, channelID string) (uint64, error
 	return 0, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
 }
 
-// behind returns up to limit entries behind the position pos, proven to be all there are: each follows the one before. end reports
-// that the last one is the channel's newest. CodeGap when entries behind pos may be missing.
-func (h *history) behind(ctx context.Context, channelID string, pos uint64, limit int) (entries []entry, end bool, err error) {
+// behind returns up to limit entries behind the position pos, proven to be all there are: each follows the one before. pending is how many more there
+// are; end reports that the last one is the channel's newest. Neither: the replica that answered lags. CodeGap when entries behind pos may be missing.
+func (h *history) behind(ctx context.Context, channelID string, pos uint64, limit int) (entries []entry, pending int, end bool, err error) {
 	gap := eureka.Errorf(eureka.CodeGap, "messages behind this position are no longer there; fetch the state again")
-	entries, pending, err := h.read(ctx, channelID, pos, limit)
+	entries, pending, err = h.read(ctx, channelID, pos, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	ttl, now, last := h.ttl(ctx, channelID), time.Now(), pos
 	for i := range entries {
 		e := &entries[i]
 		if !e.follows(last) || e.expired(now, ttl) {
-			return nil, false, gap
+			return nil, 0, false, gap
 		}
 		last = e.seq
 	}
 	if pending > 0 {
-		return entries, false, nil
+		return entries, pending, false, nil
 	}
 	if len(entries) > 0 && h.engine.options.Replicas == 1 {
-		return entries, true, nil
+		return entries, 0, true, nil
 	}
 	newest, ok, err := h.lastEntry(ctx, channelID)
 	switch {
 	case err != nil:
-		return nil, false, err
+		return nil, 0, false, err
 	case !ok || newest.seq < last:
-		return nil, false, gap
+		return nil, 0, false, gap
 	default:
 		// Newer ones may have come since, or the replica that answered lags: the caller reads on.
-		return entries, newest.seq == last, nil
+		return entries, 0, newest.seq == last, nil
 	}
 }
 
@@ -242,9 +249,14 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 	if err != nil {
 		return eureka.HistoryPage{}, err
 	}
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	defer leave()
 	page := eureka.HistoryPage{Cursor: since}
 	for try := 0; ; try++ {
-		entries, end, err := h.behind(ctx, channelID, pos, limit)
+		entries, pending, end, err := h.behind(ctx, channelID, pos, limit)
 		if err != nil {
 			return eureka.HistoryPage{}, err
 		}
@@ -257,6 +269,9 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 		page.Cursor = h.cursor(channelID, pos)
 		if page.More = !end; end || len(page.Messages) > 0 {
 			return page, nil
+		}
+		if pending > 0 {
+			continue // a page of anchors
 		}
 		if err := lag(ctx, try); err != nil {
 			return eureka.HistoryPage{}, err
@@ -302,6 +317,11 @@ func (h *history) Newest(ctx context.Context, channelID string, limit int) (eure
 	if ch.History == nil {
 		return eureka.HistoryPage{}, nil
 	}
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	defer leave()
 	last, err := h.position(ctx, channelID)
 	if err != nil {
 		return eureka.HistoryPage{}, err
@@ -360,7 +380,7 @@ func (h *history) newest(ctx context.Context, channelID string, last uint64, lim
 // through reads all entries behind from, up to and with last.
 func (h *history) through(ctx context.Context, channelID string, from, last uint64) ([]entry, error) {
 	var all []entry
-	for {
+	for try := 0; from < last; {
 		entries, pending, err := h.read(ctx, channelID, from, eureka.MaxHistoryPage)
 		if err != nil {
 			return nil, err
@@ -372,8 +392,21 @@ func (h *history) through(ctx context.Context, channelID string, from, last uint
 			all = append(all, e)
 			from = e.seq
 		}
-		if pending == 0 || len(entries) == 0 {
+		if pending > 0 || from >= last {
+			continue
+		}
+		// The replica that answered lags, or the last one has expired meanwhile.
+		newest, ok, err := h.lastEntry(ctx, channelID)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || newest.seq < last {
 			return all, nil
 		}
+		if err := lag(ctx, try); err != nil {
+			return nil, err
+		}
+		try++
 	}
+	return all, nil
 }
