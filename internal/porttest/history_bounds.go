@@ -22,9 +22,9 @@ func historyExpiry(t *testing.T, h LiveHarness) {
 			asked := time.Now()
 			page := n.newest(t, "A", 10)
 			for _, m := range page.Messages {
-				number, err := strconv.Atoi(string(m.Data))
+				number, err := strconv.Atoi(m.Event)
 				if err != nil || asked.After(k.acked[number-1].Add(ttl)) {
-					t.Errorf("node %d returned message %s %s after it was stored", i, m.Data, asked.Sub(k.acked[number-1]))
+					t.Errorf("node %d returned message %s %s after it was stored", i, m.Event, asked.Sub(k.acked[number-1]))
 				}
 			}
 			return len(page.Messages) == 0

@@ -25,8 +25,9 @@ import (
 const (
 	dedupWindow   = 5 * time.Minute                  // how long one key stores a message once
 	anchorTTL     = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
-	appendTries   = 64                               // tries to store a message behind the one known to be last
+	appendTries   = 1000                             // tries to store a message behind the one known to be last; the caller's deadline may come first
 	politeTries   = 4                                // after so many, each waits for up to appendWait
+	anchorTries   = 64
 	appendWait    = 5 * time.Millisecond
 	appendTimeout = 10 * time.Second // when the caller gives no deadline
 )

@@ -17,6 +17,8 @@ const (
 	keepInterval  = 500 * time.Millisecond
 	keepTimeout   = 30 * time.Second
 	trimIntervals = 20 // keepIntervals between two trims of what has expired in memory
+	// recheckIntervals is how many keepIntervals a dropped message may go unnoticed.
+	recheckIntervals = 4
 )
 
 // keep purges what channels do not retain and anchors those that fall silent, until stop. A node looks after the channels that it stored
@@ -33,6 +35,9 @@ func (h *history) keep() {
 			h.purge(ctx, channelID)
 		case now := <-ticker.C:
 			h.anchorSilent(ctx, now)
+			if n%recheckIntervals == 0 {
+				h.engine.bus.recheck()
+			}
 			if n%trimIntervals == 0 {
 				h.engine.bus.trimTails(now)
 			}

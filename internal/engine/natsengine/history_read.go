@@ -179,7 +179,7 @@ func (h *history) lastEntry(ctx context.Context, channelID string) (e entry, ok 
 
 // position returns the sequence of a channel's newest entry. A channel without one gets an anchor, so that there is a position to resume from.
 func (h *history) position(ctx context.Context, channelID string) (uint64, error) {
-	for range appendTries {
+	for range anchorTries {
 		last, ok, err := h.lastEntry(ctx, channelID)
 		if err != nil || ok {
 			return last.seq, err

@@ -110,8 +110,8 @@ func (t *tail) reach(ctx context.Context, pos uint64) error {
 	// Sockets that come back together ask for much the same: one reads, the others find it in memory.
 	t.reading.Lock()
 	defer t.reading.Unlock()
-	for range resumeRounds {
-		if t.ready(ctx, pos) {
+	for round := range resumeRounds {
+		if t.ready(ctx, pos) || (round > 0 && t.isFar(pos)) {
 			return nil
 		}
 		entries, end, err := t.read(ctx, pos, tailEntries/2)
@@ -177,6 +177,9 @@ func (t *tail) seed(pos uint64, entries []entry) {
 		t.follow(pos, entries)
 	default:
 		t.follow(pos, entries)
+	}
+	if t.known && pos < t.start {
+		t.far = max(t.far, pos) // memory does not hold them: nobody needs to read them for it again
 	}
 }
 
