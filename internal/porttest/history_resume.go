@@ -144,7 +144,7 @@ func resumeUnderLoad(t *testing.T, h LiveHarness) {
 		s := h.Nodes[c%len(h.Nodes)].Connect(t)
 		k.resume(t, h.Nodes[c%len(h.Nodes)], s, last[c])
 		k.wantFrames(t, fmt.Sprintf("client %d in the end", c), s, k.behind(last[c]))
-		if all := append(seen[c], k.numbers(t, s)...); !slices.Equal(all, k.behind(start)) {
+		if all := slices.Concat(seen[c], k.numbers(t, s)); !slices.Equal(all, k.behind(start)) {
 			t.Errorf("client %d has %d messages over all rounds, want %d", c, len(all), len(k.cursors))
 		}
 	}
@@ -237,7 +237,7 @@ func resumeLive(t *testing.T, h LiveHarness) {
 	k.wantFrames(t, "live", s, k.behind(eureka.Cursor{}))
 	k.resume(t, n, s, k.cursors[24])
 	k.publish(t, 5)
-	want := append(k.behind(eureka.Cursor{})[:30], k.behind(k.cursors[24])...)
+	want := slices.Concat(k.behind(eureka.Cursor{})[:30], k.behind(k.cursors[24]))
 	k.wantFrames(t, "resumed", s, want)
 	n.subscribe(t, s, "A", "A")
 	k.publish(t, 5)
@@ -250,7 +250,7 @@ func resumeLive(t *testing.T, h LiveHarness) {
 
 // resumeUnsubscribed: a replay ends with its subscription, and disturbs none that comes later.
 func resumeUnsubscribed(t *testing.T, h LiveHarness) {
-	const all = 1500
+	const all = 1000
 	k := h.retain(t, "A", eureka.MaxHistorySize, 10*time.Minute)
 	start := h.Nodes[0].newest(t, "A", 1).Cursor
 	k.publish(t, all)

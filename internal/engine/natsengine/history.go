@@ -64,9 +64,9 @@ type history struct {
 	shards  [interestShards]appenderShard
 	purges  chan string // channels with more entries than they retain
 	reads   chan struct{}
-	cached  atomic.Int64  // bytes of all tails
-	pauses  atomic.Uint64 // the last pause given to a replay
-	context context.Context
+	cached  atomic.Int64       // bytes of all tails
+	pauses  atomic.Uint64      // the last pause given to a replay
+	context context.Context    //nolint:containedctx // the life of what runs on its own: keep, scan, replays and live delivery
 	cancel  context.CancelFunc // ends keep, scan and replays
 	running sync.WaitGroup
 }
@@ -186,12 +186,12 @@ func (h *history) store(ctx context.Context, a *appender, msg *nats.Msg, tries i
 		ack, err := h.engine.js.PublishMsg(ctx, msg)
 		if last, wrong := wrongLast(err); wrong {
 			a.last = last
-			if try >= politeTries && wait(ctx, rand.N(appendWait)) != nil {
+			if try >= politeTries && wait(ctx, jitter()) != nil {
 				return 0, false, storeError(err)
 			}
 			continue
 		}
-		if isBusy(err) && wait(ctx, rand.N(appendWait)) == nil {
+		if isBusy(err) && wait(ctx, jitter()) == nil {
 			continue
 		}
 		if err != nil {
@@ -216,6 +216,11 @@ func wrongLast(err error) (last uint64, wrong bool) {
 	_, digits, _ := strings.Cut(api.Description, ": ")
 	last, _ = strconv.ParseUint(digits, 10, 64) // a text without a number means 0: the next try is told again
 	return last, true
+}
+
+// jitter keeps nodes that meet on one channel from meeting again.
+func jitter() time.Duration {
+	return rand.N(appendWait) //nolint:gosec // nothing depends on who guesses it
 }
 
 // isBusy reports whether an entry was not stored because a cluster is about to store another one, so that the end of the chain is not known yet.
@@ -269,5 +274,6 @@ func (h *history) release(channelID string, a *appender) {
 }
 
 func (h *history) warn(text, channelID string, err error) {
-	h.engine.options.Log.Warn(text, slog.String("channel", channelID), slog.Any("error", err))
+	h.engine.options.Log.Warn("the history of a channel is not looked after now", slog.String("reason", text), slog.String("channel", channelID),
+		slog.Any("error", err))
 }

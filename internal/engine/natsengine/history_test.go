@@ -25,6 +25,7 @@ func histories(t *testing.T, open opener) {
 }
 
 func TestHistoryEmbedded(t *testing.T) {
+	t.Parallel()
 	histories(t, func(t *testing.T) []*node {
 		t.Parallel()
 		return []*node{openNode(t, natsengine.Options{DataDir: t.TempDir()})}
@@ -32,10 +33,12 @@ func TestHistoryEmbedded(t *testing.T) {
 }
 
 func TestHistoryExternal(t *testing.T) {
+	t.Parallel()
 	s := natsengine.StartServer(t, t.TempDir())
 	histories(t, openOn([]*server.Server{s, s}, 1))
 }
 
 func TestHistoryCluster(t *testing.T) {
+	t.Parallel()
 	histories(t, openOn(natsengine.StartCluster(t, 3), 3))
 }

@@ -200,7 +200,7 @@ func (t *tail) covers(pos uint64) bool { return t.known && pos >= t.start && pos
 // fill reads the entries behind last from the stream, up to upTo at least, and hands them on; if they cannot be had the subscribers are told
 // of a gap. The caller holds mu.
 func (t *tail) fill(upTo uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
+	ctx, cancel := context.WithTimeout(t.history.context, fillTimeout)
 	defer cancel()
 	for try := 0; ; {
 		entries, _, end, err := t.history.behind(ctx, t.channelID, t.last, fillPage)
