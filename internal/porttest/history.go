@@ -191,7 +191,10 @@ func (n LiveNode) readAll(t *testing.T, channel string, since eureka.Cursor, lim
 
 // historyLong: more messages than one page, one step of a replay or a node's memory holds.
 func historyLong(t *testing.T, h LiveHarness) {
-	const all = 5000
+	all := h.Long
+	if all == 0 {
+		all = 5000
+	}
 	k := h.retain(t, "A", eureka.MaxHistorySize, 10*time.Minute)
 	start := h.Nodes[0].newest(t, "A", 1).Cursor
 	early := h.Nodes[0].Connect(t) // what it hears is in its node's memory

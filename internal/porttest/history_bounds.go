@@ -41,7 +41,7 @@ func historyExpiry(t *testing.T, h LiveHarness) {
 	}
 	complete("expired")
 	// Longer than the engine may take to remove what is expired.
-	removed := time.Now().Add(4 * ttl)
+	removed := k.acked[2].Add(3 * ttl)
 	eventually(t, "it is quiet for long", func() bool { return time.Now().After(removed) })
 	complete("quiet")
 	k.retention.TTL = eureka.Duration(time.Minute)

@@ -34,6 +34,8 @@ type LiveHarness struct {
 	Nodes []LiveNode // at least one
 	// AtOnce says that a subscription holds for what any node publishes from then on; without it, for the same node's messages.
 	AtOnce bool
+	// Long is how many messages History stores where many are needed; 0 means 5,000.
+	Long int
 }
 
 // Fanout is the conformance suite of eureka.Fanout.

@@ -181,9 +181,9 @@ func TestManySocketsResumeAtOnce(t *testing.T) {
 		cache             int64
 	}{
 		"short way":           {10_000, 100, 0},
-		"long way":            {10, 3000, 0},
-		"nothing in memory":   {100, 300, 1},
-		"as much as it holds": {100, 300, 64 << 10},
+		"long way":            {6, 2500, 0},
+		"nothing in memory":   {40, 300, 1},
+		"as much as it holds": {40, 300, 64 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, e, node := openCrowd(t, tt.cache)

@@ -10,10 +10,10 @@ import (
 )
 
 // histories runs the suite of history.
-func histories(t *testing.T, open opener) {
+func histories(t *testing.T, long int, open opener) {
 	t.Helper()
 	porttest.History(t, func(t *testing.T) porttest.LiveHarness {
-		h := porttest.LiveHarness{AtOnce: true}
+		h := porttest.LiveHarness{AtOnce: true, Long: long}
 		for _, n := range open(t) {
 			h.Nodes = append(h.Nodes, porttest.LiveNode{
 				Sockets: n.engine.Sockets(), Fanout: n.engine.Fanout(), Sender: n.engine.Sender(), Connect: n.dial,
@@ -26,7 +26,7 @@ func histories(t *testing.T, open opener) {
 
 func TestHistoryEmbedded(t *testing.T) {
 	t.Parallel()
-	histories(t, func(t *testing.T) []*node {
+	histories(t, 5000, func(t *testing.T) []*node {
 		t.Parallel()
 		return []*node{openNode(t, natsengine.Options{DataDir: t.TempDir()})}
 	})
@@ -35,10 +35,10 @@ func TestHistoryEmbedded(t *testing.T) {
 func TestHistoryExternal(t *testing.T) {
 	t.Parallel()
 	s := natsengine.StartServer(t, t.TempDir())
-	histories(t, openOn([]*server.Server{s, s}, 1))
+	histories(t, 5000, openOn([]*server.Server{s, s}, 1))
 }
 
 func TestHistoryCluster(t *testing.T) {
 	t.Parallel()
-	histories(t, openOn(natsengine.StartCluster(t, 3), 3))
+	histories(t, 2500, openOn(natsengine.StartCluster(t, 3), 3))
 }
