@@ -23,6 +23,10 @@ type LiveNode struct {
 	Fanout  eureka.Fanout
 	Sender  eureka.Sender
 	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
+
+	// What History needs beside.
+	History  eureka.History
+	Channels eureka.Channels
 }
 
 // LiveHarness is one fresh service.
@@ -30,6 +34,8 @@ type LiveHarness struct {
 	Nodes []LiveNode // at least one
 	// AtOnce says that a subscription holds for what any node publishes from then on; without it, for the same node's messages.
 	AtOnce bool
+	// Long is how many messages History stores where many are needed; 0 means 5,000.
+	Long int
 }
 
 // Fanout is the conformance suite of eureka.Fanout.

@@ -47,6 +47,7 @@ type interest struct {
 	count   int // sockets that listen
 	sub     *nats.Subscription
 	settled bool  // the server is known to have the subscription
+	dropped int   // messages that NATS dropped, as of the last time something was done about it
 	tail    *tail // of a channel with history; nil until it is needed
 }
 
@@ -337,19 +338,41 @@ func (b *bus) audit() {
 	})
 }
 
-// overflowed tells the subscribers of a channel that NATS dropped messages because this node was too slow.
+// overflowed makes good for messages that NATS dropped because this node was too slow: it reads them, or tells the channel's subscribers.
 func (b *bus) overflowed(sub *nats.Subscription) {
-	b.engine.metrics.dropped.Inc()
 	channelID, err := unescapeToken(strings.TrimPrefix(sub.Subject, b.prefix))
 	if err != nil {
 		return
 	}
-	b.engine.options.Log.Warn("messages were dropped: this node cannot keep up", slog.String("channel", channelID))
-	if t := b.tail(channelID); t != nil && t.isKnown() {
-		go t.audit()
-		return
+	shard := &b.shards[maphash.String(b.seed, channelID)&(interestShards-1)]
+	shard.mu.Lock()
+	if it := shard.channels[channelID]; it != nil && it.sub == sub {
+		it.dropped, _ = sub.Dropped() // fails only when it has ended
 	}
-	b.gap(channelID, "the node could not keep up; messages were missed")
+	shard.mu.Unlock()
+	b.engine.metrics.dropped.Inc()
+	b.engine.options.Log.Warn("messages were dropped: this node cannot keep up", slog.String("channel", channelID))
+	if t := b.tail(channelID); t != nil {
+		go t.audit()
+	}
+}
+
+// recheck finds channels whose messages NATS dropped after it said so the last time: it says so again only when one came through in between.
+func (b *bus) recheck() {
+	for i := range b.shards {
+		shard := &b.shards[i]
+		var overflowed []*nats.Subscription
+		shard.mu.Lock()
+		for _, it := range shard.channels {
+			if n, err := it.sub.Dropped(); err == nil && n != it.dropped {
+				overflowed = append(overflowed, it.sub)
+			}
+		}
+		shard.mu.Unlock()
+		for _, sub := range overflowed {
+			b.overflowed(sub)
+		}
+	}
 }
 
 func (b *bus) gap(channelID, message string) {

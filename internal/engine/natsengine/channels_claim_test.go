@@ -206,6 +206,13 @@ func TestDeletionsDoNotStay(t *testing.T) {
 			t.Errorf("%s leaves %v %q", name, m.Header, m.Data)
 		}
 	}
+	// What comes later is applied later: with another channel gone, all of the first one is.
+	mustCreate(t, store, eureka.Channel{ID: "b"})
+	if _, err := store.Delete(ctx, "b", 1); err != nil {
+		t.Fatal(err)
+	}
+	store.cancel()
+	<-store.done
 	var rows, words int
 	for query, n := range map[string]*int{"SELECT count(*) FROM channels": &rows, "SELECT count(*) FROM words": &words} {
 		if err := store.replica.table.conn.QueryRowContext(ctx, query).Scan(n); err != nil {

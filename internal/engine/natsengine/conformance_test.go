@@ -34,7 +34,12 @@ type node struct {
 func openNode(t *testing.T, o natsengine.Options) *node {
 	t.Helper()
 	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{})}
-	o.Node, o.Registry, o.Delivery, o.Replays = n.id, n.hub, n.hub, n.hub
+	o.Node = n.id
+	if hub, ok := o.Registry.(*gateway.Hub); ok {
+		n.hub = hub // with a delivery of the test's own
+	} else {
+		o.Registry, o.Delivery, o.Replays = n.hub, n.hub, n.hub
+	}
 	o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -164,7 +164,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 		}
 	}
 	e.bus = newBus(e)
-	if err := e.connect(); err != nil {
+	if err := e.connect(); err != nil { //nolint:contextcheck // what a tail reads later is no part of this call
 		return err
 	}
 	if e.embedded != nil {
@@ -175,7 +175,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	if e.js, err = jetstream.New(e.nc); err != nil {
 		return eureka.WrapError(eureka.CodeInternal, err, "JetStream cannot be used")
 	}
-	e.bus.start(e.nc)
+	e.bus.start(e.nc) //nolint:contextcheck // see above
 	if e.channels, err = newChannelStore(ctx, storeOptions{
 		JS: e.js, Namespace: o.Namespace, Replicas: o.Replicas, Log: o.Log, OnChange: e.channelChanged,
 	}); err != nil {

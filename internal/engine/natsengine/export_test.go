@@ -1,5 +1,17 @@
 package natsengine
 
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eureka"
+	"eureka/internal/protocol"
+)
+
 // What the external tests of the engine use of the package's own.
 var (
 	StartServer   = startServer
@@ -13,3 +25,45 @@ func (e *Engine) Crash() { e.nc.Close() }
 
 // InboxSize is how many live messages may wait for one dispatcher.
 const InboxSize = inboxSize
+
+// Fill stores n messages on a channel as Deliver does, each behind the one before, without waiting for each. The channel must have no entry yet, and
+// no other may be written meanwhile.
+func (e *Engine) Fill(ctx context.Context, channelID string, n int) error {
+	info, err := e.history.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	last := uint64(0)
+	for i := range n {
+		body, err := protocol.MessageBody(eureka.Message{Action: eureka.ActionMessage, Event: strconv.Itoa(i + 1)})
+		if err != nil {
+			return err
+		}
+		payload, err := encodeEnvelope(body, nil)
+		if err != nil {
+			return err
+		}
+		_, err = e.js.PublishMsgAsync(&nats.Msg{Subject: e.history.subject(channelID), Data: payload, Header: nats.Header{
+			headerExpected: {strconv.FormatUint(last, 10)}, headerTTL: {"600s"},
+		}}, jetstream.WithStallWait(testPatience))
+		if err != nil {
+			return err
+		}
+		last = info.State.LastSeq + uint64(i) + 1
+	}
+	select {
+	case <-e.js.PublishAsyncComplete():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if end, err := e.history.stream.Info(ctx); err != nil || end.State.LastSeq != last {
+		return fmt.Errorf("stored up to %d, not %d: %w", end.State.LastSeq, last, err)
+	}
+	return nil
+}
+
+// EpochFile is the file that says whether cursors of an earlier run hold.
+const EpochFile = epochFile
+
+// Boot is the machine's present boot.
+func Boot() string { return bootID() }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,11 +23,20 @@ import (
 
 // Limits of the stream that keeps history.
 const (
-	dedupWindow    = 5 * time.Minute                  // how long one key stores a message once
-	anchorTTL      = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
-	appendTries    = 8                                // tries to store a message behind the one known to be last
-	appendTimeout  = 10 * time.Second                 // when the caller gives no deadline
-	wrongLastError = 10071                            // JetStream's code for Nats-Expected-Last-Subject-Sequence not met
+	dedupWindow   = 5 * time.Minute                  // how long one key stores a message once
+	anchorTTL     = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
+	appendTries   = 1000                             // tries to store a message behind the one known to be last; the caller's deadline may come first
+	politeTries   = 4                                // after so many, each waits for up to appendWait
+	anchorTries   = 64
+	appendWait    = 5 * time.Millisecond
+	appendTimeout = 10 * time.Second // when the caller gives no deadline
+)
+
+// JetStream's codes of refusals that another try may overcome.
+const (
+	wrongLastError = 10071 // Nats-Expected-Last-Subject-Sequence is not met
+	lastBusyError  = 10164 // it cannot be told yet: a cluster is storing another entry of the subject
+	keyBusyError   = 10158 // a cluster is storing a message with the same key
 )
 
 // Headers of entries. Nats-Expected-Last-Subject-Sequence is stored with its entry, and so tells a reader which one came before: the chain by
@@ -37,8 +47,8 @@ const (
 	headerTime     = "Nats-Time-Stamp"
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	headerTTL      = "Nats-TTL"
-	headerMarker   = "Nats-Marker-Reason"
 	headerAnchor   = "Eureka-Anchor"
+	headerForgot   = "Eureka-Forgot" // of an anchor: the last one of the entries that were removed before it
 )
 
 // history keeps the messages of all channels in one JetStream stream, one subject for each channel. Entries of a subject are chained: each
@@ -54,9 +64,9 @@ type history struct {
 	shards  [interestShards]appenderShard
 	purges  chan string // channels with more entries than they retain
 	reads   chan struct{}
-	cached  atomic.Int64  // bytes of all tails
-	pauses  atomic.Uint64 // the last pause given to a replay
-	context context.Context
+	cached  atomic.Int64       // bytes of all tails
+	pauses  atomic.Uint64      // the last pause given to a replay
+	context context.Context    //nolint:containedctx // the life of what runs on its own: keep, scan, replays and live delivery
 	cancel  context.CancelFunc // ends keep, scan and replays
 	running sync.WaitGroup
 }
@@ -91,7 +101,6 @@ func openHistory(ctx context.Context, e *Engine) (*history, error) {
 		Name: h.name, Description: "history of channels", Subjects: []string{h.prefix + "*"}, Replicas: e.options.Replicas,
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		MaxMsgsPerSubject: -1, MaxBytes: e.options.HistoryBytes, Duplicates: dedupWindow, AllowDirect: true, AllowMsgTTL: true,
-		SubjectDeleteMarkerTTL: anchorTTL, AllowRollup: true,
 		RePublish: &jetstream.RePublish{Source: h.prefix + "*", Destination: e.subject("live") + ".{{wildcard(1)}}"},
 	})
 	if err != nil {
@@ -177,6 +186,12 @@ func (h *history) store(ctx context.Context, a *appender, msg *nats.Msg, tries i
 		ack, err := h.engine.js.PublishMsg(ctx, msg)
 		if last, wrong := wrongLast(err); wrong {
 			a.last = last
+			if try >= politeTries && wait(ctx, jitter()) != nil {
+				return 0, false, storeError(err)
+			}
+			continue
+		}
+		if isBusy(err) && wait(ctx, jitter()) == nil {
 			continue
 		}
 		if err != nil {
@@ -201,6 +216,17 @@ func wrongLast(err error) (last uint64, wrong bool) {
 	_, digits, _ := strings.Cut(api.Description, ": ")
 	last, _ = strconv.ParseUint(digits, 10, 64) // a text without a number means 0: the next try is told again
 	return last, true
+}
+
+// jitter keeps nodes that meet on one channel from meeting again.
+func jitter() time.Duration {
+	return rand.N(appendWait) //nolint:gosec // nothing depends on who guesses it
+}
+
+// isBusy reports whether an entry was not stored because a cluster is about to store another one, so that the end of the chain is not known yet.
+func isBusy(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == lastBusyError || api.ErrorCode == keyBusyError)
 }
 
 func storeError(err error) error {
@@ -247,41 +273,7 @@ func (h *history) release(channelID string, a *appender) {
 	}
 }
 
-// anchor stores an anchor behind the entry with the sequence last (0: on a channel without entries) and returns its sequence. wrong reports that the
-// channel went on meanwhile: actual is its last entry then.
-func (h *history) anchor(ctx context.Context, channelID string, last uint64) (seq uint64, actual uint64, wrong bool, err error) {
-	ack, err := h.engine.js.PublishMsg(ctx, &nats.Msg{
-		Subject: h.subject(channelID),
-		Header: nats.Header{
-			headerExpected: {strconv.FormatUint(last, 10)}, headerTTL: {wholeSeconds(anchorTTL)}, headerAnchor: {"1"},
-		},
-	})
-	if actual, wrong = wrongLast(err); wrong {
-		return 0, actual, true, nil
-	}
-	if err != nil {
-		return 0, 0, false, storeError(err)
-	}
-	return ack.Sequence, 0, false, nil
-}
-
-// Forget implements eureka.History.
-func (h *history) Forget(ctx context.Context, channelID string) error {
-	a := h.acquire(channelID)
-	defer h.release(channelID, a)
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
-	}
-	if err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID))); err != nil {
-		return natsError(err, "the history could not be removed: NATS does not answer")
-	}
-	a.last, a.at, a.stored = 0, time.Time{}, 0
-	return nil
-}
-
 func (h *history) warn(text, channelID string, err error) {
-	h.engine.options.Log.Warn(text, slog.String("channel", channelID), slog.Any("error", err))
+	h.engine.options.Log.Warn("the history of a channel is not looked after now", slog.String("reason", text), slog.String("channel", channelID),
+		slog.Any("error", err))
 }

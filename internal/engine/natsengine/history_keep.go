@@ -2,9 +2,11 @@ package natsengine
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
@@ -15,6 +17,8 @@ const (
 	keepInterval  = 500 * time.Millisecond
 	keepTimeout   = 30 * time.Second
 	trimIntervals = 20 // keepIntervals between two trims of what has expired in memory
+	// recheckIntervals is how many keepIntervals a dropped message may go unnoticed.
+	recheckIntervals = 4
 )
 
 // keep purges what channels do not retain and anchors those that fall silent, until stop. A node looks after the channels that it stored
@@ -31,6 +35,9 @@ func (h *history) keep() {
 			h.purge(ctx, channelID)
 		case now := <-ticker.C:
 			h.anchorSilent(ctx, now)
+			if n%recheckIntervals == 0 {
+				h.engine.bus.recheck()
+			}
 			if n%trimIntervals == 0 {
 				h.engine.bus.trimTails(now)
 			}
@@ -47,7 +54,8 @@ func (h *history) purge(ctx context.Context, channelID string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID)), jetstream.WithPurgeKeep(uint64(size))) //nolint:gosec // at most MaxHistorySize
+	keep := uint64(size + anchorsAmong) //nolint:gosec // at most MaxHistorySize and a few
+	err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID)), jetstream.WithPurgeKeep(keep))
 	if err != nil && ctx.Err() == nil {
 		h.warn("old messages could not be removed", channelID, err)
 	}
@@ -146,4 +154,50 @@ func (h *history) adopt(channelID string, last entry) {
 	if a.at.IsZero() && a.last == 0 {
 		a.last, a.at, a.retention = last.seq, last.at, eureka.Retention{TTL: eureka.Duration(last.ttl)}
 	}
+}
+
+// anchor stores an anchor behind the entry with the sequence last (0: on a channel without entries) and returns its sequence. wrong reports that
+// the channel went on meanwhile: actual is its last entry then, 0 when that is not known.
+func (h *history) anchor(ctx context.Context, channelID string, last uint64) (seq uint64, actual uint64, wrong bool, err error) {
+	return h.storeAnchor(ctx, channelID, last, nats.Header{headerAnchor: {"1"}})
+}
+
+func (h *history) storeAnchor(ctx context.Context, channelID string, last uint64, header nats.Header) (seq, actual uint64, wrong bool, err error) {
+	header.Set(headerExpected, strconv.FormatUint(last, 10))
+	header.Set(headerTTL, wholeSeconds(anchorTTL))
+	ack, err := h.engine.js.PublishMsg(ctx, &nats.Msg{Subject: h.subject(channelID), Header: header})
+	if actual, wrong = wrongLast(err); wrong || isBusy(err) {
+		return 0, actual, true, nil
+	}
+	if err != nil {
+		return 0, 0, false, storeError(err)
+	}
+	return ack.Sequence, 0, false, nil
+}
+
+// Forget implements eureka.History. An anchor takes the place of what is removed: it tells all nodes to forget what they have in memory.
+func (h *history) Forget(ctx context.Context, channelID string) error {
+	a := h.acquire(channelID)
+	defer h.release(channelID, a)
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
+	}
+	last, ok, err := h.lastEntry(ctx, channelID)
+	if err != nil || !ok {
+		return err
+	}
+	if err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID))); err != nil {
+		return natsError(err, "the history could not be removed: NATS does not answer")
+	}
+	a.last, a.at, a.stored = 0, time.Time{}, 0
+	header := nats.Header{headerAnchor: {"1"}, headerForgot: {strconv.FormatUint(last.seq, 10)}}
+	seq, actual, _, err := h.storeAnchor(ctx, channelID, 0, header)
+	if err != nil {
+		return err
+	}
+	a.last = max(seq, actual) // another node was first: its message has nothing before it, which tells the nodes as well
+	return nil
 }

@@ -3,7 +3,6 @@ package natsengine
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"time"
 
@@ -21,30 +20,23 @@ const (
 	lagWait     = 50 * time.Millisecond
 )
 
-// entry is one stored entry of a channel: a message, an anchor, or the marker that NATS leaves when the last entry expires.
+// entry is one stored entry of a channel: a message or an anchor.
 type entry struct {
 	seq    uint64
 	before uint64 // the entry it was stored behind; 0 when that is not known
 	at     time.Time
 	ttl    time.Duration
-	kind   entryKind
+	anchor bool
+	forgot uint64 // of an anchor: all entries up to this one were removed
 	body   []byte // protocol.MessageBody, of messages
 	except []string
 }
 
-type entryKind uint8
-
-const (
-	kindMessage entryKind = iota
-	kindAnchor
-	kindMarker
-)
-
-func (e *entry) isMessage() bool { return e.kind == kindMessage }
+func (e *entry) isMessage() bool { return !e.anchor }
 
 // expired reports whether a message is older than its channel lets it become.
 func (e *entry) expired(now time.Time, ttl time.Duration) bool {
-	return e.kind == kindMessage && now.Sub(e.at) > min(e.ttl, ttl)
+	return !e.anchor && now.Sub(e.at) > min(e.ttl, ttl)
 }
 
 // follows reports whether nothing was stored between the entry with the sequence pos and this one.
@@ -62,18 +54,15 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 		return entry{}, malformed
 	}
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
-	switch {
-	case msg.Header.Get(headerMarker) != "":
-		e.kind = kindMarker
-	case msg.Header.Get(headerAnchor) != "":
-		e.kind = kindAnchor
-	default:
-		if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil {
-			return entry{}, malformed
-		}
-		if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
-			return entry{}, err
-		}
+	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
+		e.forgot, _ = strconv.ParseUint(msg.Header.Get(headerForgot), 10, 64) // most anchors have none
+		return e, nil
+	}
+	if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil || e.ttl <= 0 {
+		return entry{}, malformed
+	}
+	if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
+		return entry{}, err
 	}
 	return e, nil
 }
@@ -87,16 +76,21 @@ type getRequest struct {
 	LastFor  string `json:"last_by_subj,omitempty"`
 }
 
+// enter waits for a turn to read for a client, so that many who come back together do not keep NATS from all else. What live delivery reads
+// needs no turn.
+func (h *history) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case h.reads <- struct{}{}:
+		return func() { <-h.reads }, nil
+	case <-ctx.Done():
+		return nil, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history is too busy")
+	}
+}
+
 // read returns up to limit entries of a channel behind the sequence after, and how many more there are.
 func (h *history) read(ctx context.Context, channelID string, after uint64, limit int) (entries []entry, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	select {
-	case h.reads <- struct{}{}:
-		defer func() { <-h.reads }()
-	case <-ctx.Done():
-		return nil, 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history is too busy")
-	}
 	request, err := json.Marshal(getRequest{Seq: after + 1, Next: h.subject(channelID), Batch: limit, MaxBytes: readBytes})
 	if err != nil {
 		return nil, 0, err
@@ -184,7 +178,7 @@ func (h *history) lastEntry(ctx context.Context, channelID string) (e entry, ok 
 
 // position returns the sequence of a channel's newest entry. A channel without one gets an anchor, so that there is a position to resume from.
 func (h *history) position(ctx context.Context, channelID string) (uint64, error) {
-	for range appendTries {
+	for range anchorTries {
 		last, ok, err := h.lastEntry(ctx, channelID)
 		if err != nil || ok {
 			return last.seq, err
@@ -197,37 +191,37 @@ func (h *history) position(ctx context.Context, channelID string) (uint64, error
 	return 0, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
 }
 
-// behind returns up to limit entries behind the position pos, proven to be all there are: each follows the one before. end reports
-// that the last one is the channel's newest. CodeGap when entries behind pos may be missing.
-func (h *history) behind(ctx context.Context, channelID string, pos uint64, limit int) (entries []entry, end bool, err error) {
+// behind returns up to limit entries behind the position pos, proven to be all there are: each follows the one before. pending is how many more there
+// are; end reports that the last one is the channel's newest. Neither: the replica that answered lags. CodeGap when entries behind pos may be missing.
+func (h *history) behind(ctx context.Context, channelID string, pos uint64, limit int) (entries []entry, pending int, end bool, err error) {
 	gap := eureka.Errorf(eureka.CodeGap, "messages behind this position are no longer there; fetch the state again")
-	entries, pending, err := h.read(ctx, channelID, pos, limit)
+	entries, pending, err = h.read(ctx, channelID, pos, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	ttl, now, last := h.ttl(ctx, channelID), time.Now(), pos
 	for i := range entries {
 		e := &entries[i]
 		if !e.follows(last) || e.expired(now, ttl) {
-			return nil, false, gap
+			return nil, 0, false, gap
 		}
 		last = e.seq
 	}
 	if pending > 0 {
-		return entries, false, nil
+		return entries, pending, false, nil
 	}
 	if len(entries) > 0 && h.engine.options.Replicas == 1 {
-		return entries, true, nil
+		return entries, 0, true, nil
 	}
 	newest, ok, err := h.lastEntry(ctx, channelID)
 	switch {
 	case err != nil:
-		return nil, false, err
+		return nil, 0, false, err
 	case !ok || newest.seq < last:
-		return nil, false, gap
+		return nil, 0, false, gap
 	default:
 		// Newer ones may have come since, or the replica that answered lags: the caller reads on.
-		return entries, newest.seq == last, nil
+		return entries, 0, newest.seq == last, nil
 	}
 }
 
@@ -254,9 +248,14 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 	if err != nil {
 		return eureka.HistoryPage{}, err
 	}
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return eureka.HistoryPage{}, err
+	}
+	defer leave()
 	page := eureka.HistoryPage{Cursor: since}
 	for try := 0; ; try++ {
-		entries, end, err := h.behind(ctx, channelID, pos, limit)
+		entries, pending, end, err := h.behind(ctx, channelID, pos, limit)
 		if err != nil {
 			return eureka.HistoryPage{}, err
 		}
@@ -269,6 +268,9 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 		page.Cursor = h.cursor(channelID, pos)
 		if page.More = !end; end || len(page.Messages) > 0 {
 			return page, nil
+		}
+		if pending > 0 {
+			continue // a page of anchors
 		}
 		if err := lag(ctx, try); err != nil {
 			return eureka.HistoryPage{}, err
@@ -303,89 +305,4 @@ func (h *history) retained(page *eureka.HistoryPage, channelID string, e *entry)
 		Cursor: h.cursor(channelID, e.seq), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS,
 	})
 	return nil
-}
-
-// Newest implements eureka.History.
-func (h *history) Newest(ctx context.Context, channelID string, limit int) (eureka.HistoryPage, error) {
-	ch, err := h.engine.channels.Get(ctx, channelID)
-	if err != nil {
-		return eureka.HistoryPage{}, err
-	}
-	if ch.History == nil {
-		return eureka.HistoryPage{}, nil
-	}
-	last, err := h.position(ctx, channelID)
-	if err != nil {
-		return eureka.HistoryPage{}, err
-	}
-	limit = min(limit, ch.History.Size)
-	entries, err := h.newest(ctx, channelID, last, limit)
-	if err != nil {
-		return eureka.HistoryPage{}, err
-	}
-	page, now := eureka.HistoryPage{Cursor: h.cursor(channelID, last)}, time.Now()
-	entries = slices.DeleteFunc(entries, func(e entry) bool { return !e.isMessage() || e.expired(now, time.Duration(ch.History.TTL)) })
-	for i := range entries[max(0, len(entries)-limit):] {
-		if err := h.retained(&page, channelID, &entries[max(0, len(entries)-limit)+i]); err != nil {
-			return eureka.HistoryPage{}, err
-		}
-	}
-	return page, nil
-}
-
-// anchorsAmong is how many entries without a message may stand among the newest of a channel; one that is half its time silent gets one.
-const anchorsAmong = 8
-
-// newest returns entries up to last, at least the newest limit messages. The stream has no index of positions, so where to begin is found by asking
-// how many entries there are behind a sequence.
-func (h *history) newest(ctx context.Context, channelID string, last uint64, limit int) ([]entry, error) {
-	want := limit + anchorsAmong
-	low, high := uint64(0), last // with fewer than want entries behind high, and at least as many behind low, or all
-	for probes := 0; ; probes++ {
-		from := low
-		if probes > 0 {
-			from = low + (high-low)/2
-		}
-		first, pending, err := h.read(ctx, channelID, from, 1)
-		if err != nil {
-			return nil, err
-		}
-		switch count := pending + len(first); {
-		case probes == 0 && count <= want:
-			return h.through(ctx, channelID, from, last)
-		case count >= want && count <= want+want/2+anchorsAmong:
-			return h.through(ctx, channelID, from, last)
-		case count >= want:
-			low = from
-			if len(first) > 0 {
-				low = max(low, first[0].seq-1)
-			}
-		default:
-			high = from
-		}
-		if high-low <= 1 {
-			return h.through(ctx, channelID, low, last)
-		}
-	}
-}
-
-// through reads all entries behind from, up to and with last.
-func (h *history) through(ctx context.Context, channelID string, from, last uint64) ([]entry, error) {
-	var all []entry
-	for {
-		entries, pending, err := h.read(ctx, channelID, from, eureka.MaxHistoryPage)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if e.seq > last {
-				return all, nil
-			}
-			all = append(all, e)
-			from = e.seq
-		}
-		if pending == 0 || len(entries) == 0 {
-			return all, nil
-		}
-	}
 }

@@ -29,7 +29,7 @@ const (
 	replayBytes  = 256 << 10
 	replayTries  = 10 // reads of the stream that may fail before a replay gives up with a gap
 	replayWait   = 500 * time.Millisecond
-	resumeRounds = 100 // reads before a resume gives up; each reads a page that others did not
+	resumeRounds = 3 // reads for the tail before a socket reads for itself; each reads what came since the one before
 )
 
 // subscribe adds a subscription on a channel with history; the caller has acquired the channel.
@@ -73,7 +73,7 @@ func (t *tail) settle(ctx context.Context) error {
 		}
 		t.mu.Lock()
 		if !t.known {
-			t.known, t.start, t.last = true, pos, pos
+			t.begin(pos, pos, true)
 		}
 		t.mu.Unlock()
 	}
@@ -97,33 +97,52 @@ func (h *history) resume(ctx context.Context, t *tail, sub eureka.Subscription, 
 	return eureka.Subscribed{Cursor: sub.Since, Recovered: true}, added, nil
 }
 
-// reach makes sure that what is behind pos can be had, from memory or, if it is too much for that, from the stream. CodeGap when it cannot.
+// reach brings what is behind pos into memory, unless it is too much for that: the socket reads the stream for itself then. CodeGap when it cannot be
+// had.
 func (t *tail) reach(ctx context.Context, pos uint64) error {
 	if t.ready(ctx, pos) {
 		return nil
+	}
+	if t.isFar(pos) {
+		_, _, err := t.read(ctx, pos, 1)
+		return err
 	}
 	// Sockets that come back together ask for much the same: one reads, the others find it in memory.
 	t.reading.Lock()
 	defer t.reading.Unlock()
 	for round := range resumeRounds {
-		if t.ready(ctx, pos) {
+		if t.ready(ctx, pos) || (round > 0 && t.isFar(pos)) {
 			return nil
 		}
-		entries, end, err := t.history.behind(ctx, t.channelID, pos, tailEntries/2)
-		if err != nil {
+		entries, end, err := t.read(ctx, pos, tailEntries/2)
+		if err != nil || !end {
 			return err
 		}
-		if !end && len(entries) >= tailEntries/2 {
-			return nil // a long way: the replay reads it page by page
-		}
-		t.seed(pos, entries, end)
-		if !end {
-			if err := lag(ctx, round); err != nil {
-				return err
-			}
-		}
+		t.seed(pos, entries) //nolint:contextcheck // live delivery depends on what it reads, not on this caller
 	}
-	return eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy to resume")
+	return nil
+}
+
+// read reads for a client. What turns out to be more than tailEntries/2 hold, or than one read does, is noted.
+func (t *tail) read(ctx context.Context, pos uint64, limit int) (entries []entry, end bool, err error) {
+	leave, err := t.history.enter(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer leave()
+	entries, pending, end, err := t.history.behind(ctx, t.channelID, pos, limit)
+	if pending > 0 && limit >= tailEntries/2 {
+		t.mu.Lock()
+		t.far = max(t.far, pos)
+		t.mu.Unlock()
+	}
+	return entries, end, err
+}
+
+func (t *tail) isFar(pos uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return pos <= t.far
 }
 
 func (t *tail) ready(ctx context.Context, pos uint64) bool {
@@ -135,7 +154,7 @@ func (t *tail) ready(ctx context.Context, pos uint64) bool {
 }
 
 // seed takes over entries that were read behind pos, all that there are.
-func (t *tail) seed(pos uint64, entries []entry, end bool) {
+func (t *tail) seed(pos uint64, entries []entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	last := pos
@@ -144,24 +163,49 @@ func (t *tail) seed(pos uint64, entries []entry, end bool) {
 	}
 	switch {
 	case t.dropped:
-	case !t.known && end:
-		t.known, t.start, t.last = true, pos, last
+	case !t.known:
+		t.begin(pos, last, true)
 		for _, e := range entries {
 			if e.isMessage() {
 				t.keep(t.history.tailEntry(t.channelID, e))
 			}
 		}
-	case t.known && pos < t.start && last >= t.start:
-		var older []tailEntry
-		for _, e := range entries {
-			if e.seq <= t.start && e.isMessage() {
-				te := t.history.tailEntry(t.channelID, e)
-				t.grow(te.size())
-				older = append(older, te)
-			}
+	case pos > t.last:
+		t.fill(pos) // a client was faster than the live messages of this node
+	case pos < t.start && last >= t.start:
+		t.prepend(pos, entries)
+		t.follow(pos, entries)
+	default:
+		t.follow(pos, entries)
+	}
+	if t.known && pos < t.start {
+		t.far = max(t.far, pos) // memory does not hold them: nobody needs to read them for it again
+	}
+}
+
+// prepend puts those of the entries behind pos that are not in memory before those that are. The caller holds mu.
+func (t *tail) prepend(pos uint64, entries []entry) {
+	var older []tailEntry
+	for _, e := range entries {
+		if e.seq <= t.start && e.isMessage() {
+			te := t.history.tailEntry(t.channelID, e)
+			t.grow(te.size())
+			older = append(older, te)
 		}
-		t.start, t.entries = pos, append(older, t.entries...)
-		t.shrink()
+	}
+	t.start, t.entries = pos, append(older, t.entries...)
+	t.shrink()
+}
+
+// follow hands on those of the entries behind pos that this node's live messages have not brought yet. The caller holds mu.
+func (t *tail) follow(pos uint64, entries []entry) {
+	if !t.known || t.dropped || pos > t.last {
+		return
+	}
+	for _, e := range entries {
+		if e.seq > t.last {
+			t.push(e)
+		}
 	}
 }
 
@@ -267,44 +311,57 @@ func (r *replay) fromStream() (again bool, err error) {
 	if room, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, nil, false); err != nil || !room {
 		return false, errors.Join(err, ended(err))
 	}
-	entries, end, err := h.behind(h.context, r.sub.ChannelID, r.pos, replayFrames)
+	entries, end, err := t.read(h.context, r.pos, replayFrames)
 	if err != nil {
 		return false, err
 	}
 	if len(entries) == 0 {
-		if end {
-			// Nothing came on the channel since this node listens to it: from here on the tail knows.
-			t.seed(r.pos, nil, true)
-		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.covers(r.pos) {
-			return true, nil
-		}
-		return false, eureka.Errorf(eureka.CodeUnavailable, "the history lags behind")
+		return true, r.atEnd(end)
 	}
-	var frames [][]byte
-	pos, size := r.pos, 0
-	for i := range entries {
-		e := &entries[i]
-		if size >= replayBytes {
-			break
-		}
-		pos = e.seq
-		if !e.isMessage() || excepts(e.except, r.sub.SocketID) {
-			continue
-		}
-		te := h.tailEntry(r.sub.ChannelID, *e)
-		frame := replays.Frame(r.sub.Name, te.body)
-		size += len(frame)
-		frames = append(frames, frame)
-	}
+	frames, n := r.frames(entries)
 	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, frames, false)
 	if err != nil || !taken {
 		return false, errors.Join(err, ended(err))
 	}
-	r.pos, r.failed = pos, 0
+	t.mu.Lock()
+	t.follow(r.pos, entries[:n])
+	t.mu.Unlock()
+	r.pos, r.failed = entries[n-1].seq, 0
 	return true, nil
+}
+
+// atEnd brings the tail to where the replay is, when nothing is behind that.
+func (r *replay) atEnd(end bool) error {
+	if !end {
+		return eureka.Errorf(eureka.CodeUnavailable, "the history lags behind")
+	}
+	t := r.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.dropped:
+	case !t.known:
+		t.begin(r.pos, r.pos, true)
+	case t.last < r.pos:
+		t.fill(r.pos)
+	}
+	return nil
+}
+
+// frames makes the frames of one step, of the first n entries.
+func (r *replay) frames(entries []entry) (frames [][]byte, n int) {
+	size := 0
+	for ; n < len(entries) && size < replayBytes; n++ {
+		e := &entries[n]
+		if !e.isMessage() || excepts(e.except, r.sub.SocketID) {
+			continue
+		}
+		te := r.history.tailEntry(r.sub.ChannelID, *e)
+		frame := r.history.engine.options.Replays.Frame(r.sub.Name, te.body)
+		size += len(frame)
+		frames = append(frames, frame)
+	}
+	return frames, n
 }
 
 func ended(err error) error {

@@ -43,12 +43,14 @@ type tail struct {
 	last    uint64
 	entries []tailEntry
 	bytes   int
-	dropped bool // the channel has no subscribers here any more
+	lost    bool   // subscribers were told of a gap, and since then no position is known: they must be told again when one is
+	dropped bool   // the channel has no subscribers here any more
+	far     uint64 // what is behind this position, and those before it, is too much for one read
 
 	reading sync.Mutex // held by the one who reads the stream for it, so that sockets that resume together share a read
 }
 
-// tailEntry is one message; anchors and markers only move the tail's end.
+// tailEntry is one message; anchors only move the tail's end.
 type tailEntry struct {
 	seq    uint64
 	at     time.Time
@@ -65,16 +67,42 @@ func (t *tail) receive(e entry, before uint64) {
 	if t.dropped {
 		return
 	}
-	if t.known && e.seq > t.last && (before > t.last || before == 0) {
+	told := false
+	switch {
+	case !t.known || e.seq <= t.last:
+	case e.forgot != 0 && e.forgot <= t.last:
+		t.clear()
+		t.start = e.seq
+	case before > t.last || before == 0:
 		t.history.engine.metrics.missed.Inc()
 		t.fill(before)
+		told = !t.known
 	}
 	if !t.known {
-		t.known, t.start, t.last = true, e.seq-1, e.seq-1
+		t.begin(e.seq-1, e.seq-1, t.lost && !told)
 	}
 	if e.seq > t.last { // else it came already, in a read
 		t.push(e)
 	}
+}
+
+// begin sets the position of a tail that had none. With tell those who are live already hear of a gap: it is not known which of the messages up to there
+// they have. The caller holds mu.
+func (t *tail) begin(start, last uint64, tell bool) {
+	t.known, t.start, t.last, t.lost = true, start, last, false
+	if tell {
+		t.tell()
+	}
+}
+
+func (t *tail) tell() {
+	t.history.engine.bus.gap(t.channelID, "messages may have been missed; fetch the state again")
+}
+
+// clear forgets all entries. The caller holds mu and sets start.
+func (t *tail) clear() {
+	t.grow(-t.bytes)
+	t.entries = nil
 }
 
 // push appends an entry and hands it to the subscribers. The caller holds mu.
@@ -147,8 +175,8 @@ func (t *tail) trim(now time.Time, ttl time.Duration) {
 func (t *tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.grow(-t.bytes)
-	t.entries, t.known, t.dropped = nil, false, true
+	t.clear()
+	t.known, t.dropped = false, true
 }
 
 // behind returns the entries behind pos. The caller holds mu; pos is within start and last.
@@ -172,10 +200,10 @@ func (t *tail) covers(pos uint64) bool { return t.known && pos >= t.start && pos
 // fill reads the entries behind last from the stream, up to upTo at least, and hands them on; if they cannot be had the subscribers are told
 // of a gap. The caller holds mu.
 func (t *tail) fill(upTo uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
+	ctx, cancel := context.WithTimeout(t.history.context, fillTimeout)
 	defer cancel()
 	for try := 0; ; {
-		entries, end, err := t.history.behind(ctx, t.channelID, t.last, fillPage)
+		entries, _, end, err := t.history.behind(ctx, t.channelID, t.last, fillPage)
 		if err == nil && len(entries) == 0 && !end {
 			err = eureka.Errorf(eureka.CodeUnavailable, "the history lags behind")
 		}
@@ -199,14 +227,14 @@ func (t *tail) fill(upTo uint64) {
 	}
 }
 
-// gap tells the subscribers that messages may be missing. The tail starts afresh with the next entry. The caller holds mu.
+// gap tells the subscribers that messages may be missing. The tail starts afresh when a position is known again. The caller holds mu.
 func (t *tail) gap(err error) {
 	t.history.engine.metrics.gaps.Inc()
 	t.history.engine.options.Log.Warn("messages of a channel with history may be missing; its subscribers were told",
 		slog.String("channel", t.channelID), slog.Any("error", err))
-	t.grow(-t.bytes)
-	t.entries, t.known = nil, false
-	t.history.engine.bus.gap(t.channelID, "messages may have been missed; fetch the state again")
+	t.clear()
+	t.known, t.lost = false, true
+	t.tell()
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -220,19 +248,18 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// audit reads what the tail may have missed without a later entry to tell, as after a lost connection.
+// audit reads what the tail may have missed without a later entry to tell, as after a lost connection. Subscribers of a channel without a known
+// position, such as one without history, are told of a gap.
 func (t *tail) audit() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known && !t.dropped {
+	switch {
+	case t.dropped:
+	case t.known:
 		t.fill(0)
+	default:
+		t.tell()
 	}
-}
-
-func (t *tail) isKnown() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.known
 }
 
 // receiveStored hands a live entry of a channel with history to its tail.

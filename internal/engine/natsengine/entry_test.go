@@ -1,0 +1,46 @@
+package natsengine
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"eureka"
+)
+
+func FuzzParseEntry(f *testing.F) {
+	payload, err := encodeEnvelope([]byte(`"action":"message"`), []string{"socket"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("7", "2026-01-02T03:04:05.678Z", "3", "61s", "", "", payload)
+	f.Add("8", "2026-01-02T03:04:05Z", "7", "608400s", "1", "6", []byte(nil))
+	f.Add("", "", "", "", "", "", []byte(nil))
+	f.Add("-1", "yesterday", "x", "forever", "", "-5", payload)
+	f.Add("18446744073709551616", "2026-01-02T03:04:05Z", "18446744073709551616", "-1s", "", "", payload[:3])
+	f.Fuzz(func(t *testing.T, seq, at, expected, ttl, anchor, forgot string, data []byte) {
+		header := nats.Header{headerSequence: {seq}, headerTime: {at}, headerExpected: {expected}, headerTTL: {ttl}}
+		if anchor != "" {
+			header[headerAnchor], header[headerForgot] = []string{anchor}, []string{forgot}
+		}
+		e, err := parseEntry(&nats.Msg{Header: header, Data: data})
+		if err != nil {
+			if eureka.CodeOf(err) != eureka.CodeInvalid {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+		if e.seq == 0 || (e.isMessage() && (e.ttl <= 0 || len(e.body) == 0 || !bytes.HasSuffix(data, e.body))) {
+			t.Errorf("read as %+v", e)
+		}
+	})
+}
+
+func TestEntriesWithoutHeaders(t *testing.T) {
+	for _, header := range []nats.Header{nil, {}, {headerSequence: {"1"}}, {headerTime: {"2026-01-02T03:04:05Z"}}} {
+		if e, err := parseEntry(&nats.Msg{Header: header}); err == nil {
+			t.Errorf("%v was read as %+v", header, e)
+		}
+	}
+}

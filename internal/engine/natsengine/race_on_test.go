@@ -1,0 +1,5 @@
+//go:build race
+
+package natsengine_test
+
+const raceDetector = true
