@@ -88,12 +88,20 @@ func (f *follower) subscribed(i int, e *Event) {
 	start := e.Position
 	if e.Recovered {
 		start = e.Since
-		if s != nil && !s.open && s.start.Epoch == start.Epoch && start.Offset >= s.start.Offset {
-			return // the promise of before still holds
+		if s != nil && s.holds(start) {
+			return
 		}
 	}
 	f.close(e.Channel)
 	f.stretches[e.Channel] = &stretch{channel: e.Channel, event: i, began: e.At, start: start, tolerant: s != nil}
+}
+
+// holds reports whether the stretch goes on when its subscription is resumed from a position.
+func (s *stretch) holds(since Position) bool {
+	if s.open {
+		return len(s.got) > 0 && since.Offset >= s.got[0]
+	}
+	return since.Epoch == s.start.Epoch && since.Offset >= s.start.Offset
 }
 
 // avoidable notes a resume that was refused without need.
