@@ -181,7 +181,7 @@ func (j *judge) doubles() {
 			allowed = 1
 		}
 		if len(places) > allowed {
-			j.wrong(Double, key.channel, "", 0, "%s/%d, sent %d times with the key %q, is at %v", key.publisher, key.n, len(p.Attempts), p.Key, places)
+			j.wrong(Double, key.channel, "", 0, "%s/%d, sent %d times with the key %q, is at %v: %+v", key.publisher, key.n, len(p.Attempts), p.Key, places, p.Attempts)
 		}
 	}
 }
