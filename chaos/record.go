@@ -69,6 +69,7 @@ type Event struct {
 	Note      string
 }
 
+// String is the event as an excerpt tells it.
 func (e *Event) String() string {
 	at := e.At.Round(time.Microsecond)
 	switch e.Kind {
@@ -134,6 +135,7 @@ type Violation struct {
 	Text    string
 }
 
+// String is the violation as a report tells it.
 func (v Violation) String() string {
 	return fmt.Sprintf("%s on %s %s: %s", v.Rule, v.Channel, v.Client, v.Text)
 }
