@@ -20,6 +20,7 @@ const (
 	dialTimeout  = 15 * time.Second
 	writeTimeout = 15 * time.Second
 	readLimit    = 8 << 20
+	smallBuffer  = 32 << 10 // of the system, so that a client that stops reading is slow soon; much less makes every client slow
 	seenKept     = 30 // positions that a client may go back to
 )
 
@@ -69,7 +70,7 @@ func newClient(w *world, name string) *client {
 	c.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
 		if tcp, ok := conn.(*net.TCPConn); ok && small {
-			_ = tcp.SetReadBuffer(4096)
+			_ = tcp.SetReadBuffer(smallBuffer)
 		}
 		return conn, err
 	}}}

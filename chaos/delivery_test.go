@@ -127,22 +127,43 @@ func (w *world) settle(ctx context.Context, clients []*client) {
 	}
 }
 
-// await polls until all clients are as they should be, and returns what is wrong when they do not become so in time.
+// maxCatchUp bounds how long clients may take to receive what they missed; one that receives nothing has only patience.
+const maxCatchUp = 5 * time.Minute
+
+// await polls until all clients are as they should be. When one is not, and hears nothing more, or it takes too long, it returns what is wrong.
 func (w *world) await(ctx context.Context, clients []*client, why func(*client) string) (late string) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxCatchUp)
 	defer cancel()
+	heard, since := make([]int, len(clients)), make([]time.Duration, len(clients))
+	for i := range since {
+		since[i] = w.now()
+	}
 	for {
 		var all []string
-		for _, c := range clients {
-			if text := why(c); text != "" {
-				all = append(all, c.name+": "+text)
+		silent := false
+		for i, c := range clients {
+			text := why(c)
+			if text == "" {
+				since[i] = w.now()
+				continue
 			}
+			all = append(all, c.name+": "+text)
+			if n := c.heard(); n != heard[i] {
+				heard[i], since[i] = n, w.now()
+			}
+			silent = silent || w.now()-since[i] > patience
 		}
 		late = strings.Join(all, "; ")
-		if late == "" || !rest(ctx, 50*time.Millisecond) {
+		if late == "" || silent || !rest(ctx, 50*time.Millisecond) {
 			return late
 		}
 	}
+}
+
+func (c *client) heard() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.events)
 }
 
 // steady tells what a client still waits for before it listens to all of its channels; "" for nothing.
