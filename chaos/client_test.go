@@ -21,7 +21,7 @@ const (
 	writeTimeout = 15 * time.Second
 	readLimit    = 8 << 20
 	smallBuffer  = 32 << 10 // of the system, so that a client that stops reading is slow soon; much less makes every client slow
-	seenKept     = 30 // positions that a client may go back to
+	seenKept     = 30       // positions that a client may go back to
 )
 
 // following is what a client knows of a channel.
