@@ -4,10 +4,11 @@ GOLANGCI_VERSION := v2.15.0
 WSCAT_VERSION := 6.1.0
 TOOLS := .tools
 FUZZTIME ?= 10s
+FOR ?= 10m
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race e2e lint fuzz bench fmt gen tools clean cross
+.PHONY: help run build test race e2e chaos lint fuzz bench fmt gen tools clean cross
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +25,9 @@ test: tools cross ## run all tests, with the race detector; installs what they n
 
 e2e: tools ## run the end-to-end scripts alone
 	go test -count=1 -json ./e2e | go run ./tools/testcount
+
+chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises
+	go test -count=1 -timeout 0 ./chaos -run TestDelivery -v -chaos.for $(FOR)
 
 cross: ## check that other systems build
 	GOOS=darwin go build -o /dev/null ./cmd/eureka

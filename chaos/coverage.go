@@ -1,0 +1,240 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// stretch is a time in which a client was promised every message of a channel, from one declared beginning on.
+type stretch struct {
+	channel  string
+	event    int // the client's event with which it began
+	began    time.Duration
+	open     bool     // the beginning is the next message: a gap was declared
+	start    Position // the promise begins behind it, unless open
+	got      []uint64 // without those that came again
+	tolerant bool     // messages of an earlier subscription of the same socket may still be on their way
+}
+
+// follower goes through what one client saw.
+type follower struct {
+	judge     *judge
+	client    *Client
+	stretches map[string]*stretch      // by channel, of the present socket
+	loose     map[string]*looseChannel // by channel, of the present socket
+}
+
+// looseChannel is what a socket received on a channel without history.
+type looseChannel struct {
+	seen    map[Content]bool
+	highest map[string]int // of each publisher and node
+}
+
+func (j *judge) client(c *Client) {
+	f := &follower{judge: j, client: c, stretches: map[string]*stretch{}, loose: map[string]*looseChannel{}}
+	for i := range c.Events {
+		f.event(i, &c.Events[i])
+	}
+	f.closeAll()
+}
+
+func (f *follower) event(i int, e *Event) {
+	switch e.Kind {
+	case Connected, Closed:
+		f.closeAll()
+	case Subscribed:
+		f.subscribed(i, e)
+	case Unsubscribed:
+		f.close(e.Channel)
+	case Gap:
+		f.judge.report.Gaps++
+		if s := f.stretches[e.Channel]; s != nil {
+			f.finish(s, 0)
+			f.stretches[e.Channel] = &stretch{channel: e.Channel, event: i, began: e.At, open: true, start: s.end(), tolerant: true}
+		}
+	case Received:
+		if f.judge.channels[e.Channel].Size == 0 {
+			f.looseMessage(i, e)
+		} else if s := f.stretches[e.Channel]; s != nil {
+			f.received(s, i, e)
+		}
+	case Settled:
+		for _, s := range f.stretches {
+			if facts := f.judge.truth[s.channel]; len(facts) > 0 {
+				f.finish(s, facts[len(facts)-1].offset)
+			}
+		}
+		f.stretches = map[string]*stretch{}
+	}
+}
+
+func (f *follower) subscribed(i int, e *Event) {
+	resumes := e.Since != (Position{})
+	switch {
+	case f.judge.channels[e.Channel].Size == 0:
+		return
+	case e.Position == (Position{}):
+		f.judge.wrong(Missing, e.Channel, f.client.Name, i, "the subscription told no cursor")
+		return
+	case resumes && e.Recovered:
+		f.judge.report.Recovered++
+	case resumes:
+		f.judge.report.NotRecovered++
+		f.avoidable(e)
+	}
+	s := f.stretches[e.Channel]
+	start := e.Position
+	if e.Recovered {
+		start = e.Since
+		if s != nil && s.holds(start) {
+			return
+		}
+	}
+	f.close(e.Channel)
+	f.stretches[e.Channel] = &stretch{channel: e.Channel, event: i, began: e.At, start: start, tolerant: s != nil}
+}
+
+// holds reports whether the stretch goes on when its subscription is resumed from a position.
+func (s *stretch) holds(since Position) bool {
+	if s.open {
+		return len(s.got) > 0 && since.Offset >= s.got[0]
+	}
+	return since.Epoch == s.start.Epoch && since.Offset >= s.start.Offset
+}
+
+// avoidable notes a resume that was refused without need.
+func (f *follower) avoidable(e *Event) {
+	ch, facts := f.judge.channels[e.Channel], f.judge.truth[e.Channel]
+	if e.Since.Epoch != f.judge.epoch[e.Channel] {
+		return
+	}
+	missed := 0
+	for _, m := range facts[behind(facts, e.Since.Offset):] {
+		if m.offset > e.Position.Offset {
+			break
+		}
+		if missed++; missed >= ch.Size || e.At-m.sent >= ch.TTL {
+			return
+		}
+	}
+	f.judge.report.Avoidable = append(f.judge.report.Avoidable,
+		fmt.Sprintf("%s of %s at %s: since %s with %d messages missed, went on at %s", e.Channel, f.client.Name, e.At.Round(time.Millisecond), e.Since, missed, e.Position))
+}
+
+func (f *follower) received(s *stretch, i int, e *Event) {
+	at := e.Position
+	switch {
+	case at == (Position{}):
+		f.judge.wrong(Missing, e.Channel, f.client.Name, i, "%s/%d came without a cursor", e.Content.Publisher, e.Content.N)
+	case at.Epoch != f.judge.epoch[e.Channel]: // told already
+	case at.Offset > s.end().Offset:
+		s.got = append(s.got, at.Offset)
+	default:
+		_, again := slices.BinarySearch(s.got, at.Offset)
+		if again || (s.tolerant && at.Offset <= s.start.Offset) {
+			return
+		}
+		f.judge.wrong(Order, e.Channel, f.client.Name, i, "%s came behind %s, in a stretch that began at %s", at, s.end(), s.start)
+	}
+}
+
+// end is the last message's position, or where the stretch begins.
+func (s *stretch) end() Position {
+	if len(s.got) == 0 {
+		return s.start
+	}
+	return Position{Epoch: s.start.Epoch, Offset: s.got[len(s.got)-1]}
+}
+
+func (f *follower) closeAll() {
+	for channel := range f.stretches {
+		f.close(channel)
+	}
+	f.loose = map[string]*looseChannel{}
+}
+
+func (f *follower) close(channel string) {
+	if s := f.stretches[channel]; s != nil {
+		f.finish(s, 0)
+		delete(f.stretches, channel)
+	}
+}
+
+// maxHoles is how many messages one stretch reports as missed.
+const maxHoles = 3
+
+// finish compares a stretch with the truth, up to what was received last, or to the offset until.
+func (f *follower) finish(s *stretch, until uint64) {
+	facts := f.judge.truth[s.channel]
+	if len(s.got) > 0 {
+		until = max(until, s.got[len(s.got)-1])
+	}
+	next, holes := 0, 0
+	for _, m := range facts[s.from(facts):] {
+		if m.offset > until {
+			break
+		}
+		for next < len(s.got) && s.got[next] < m.offset {
+			next++
+		}
+		if next < len(s.got) && s.got[next] == m.offset {
+			continue
+		}
+		rule := Hole
+		if len(s.got) == 0 || m.offset > s.got[len(s.got)-1] {
+			rule = Missing
+		}
+		if holes++; holes <= maxHoles {
+			f.judge.wrong(rule, s.channel, f.client.Name, s.event, "%s/%d at %d, sent at %s, known since %s, was not received in the stretch from %s (event %d) to %s",
+				m.content.Publisher, m.content.N, m.offset, m.sent, m.known, s.start, s.event, s.end())
+		}
+	}
+	if holes > maxHoles {
+		f.judge.wrong(Hole, s.channel, f.client.Name, s.event, "and %d more in the same stretch", holes-maxHoles)
+	}
+}
+
+// from is the index of the first fact that the stretch promises. Behind a gap that is the first message received, or the first that was sent
+// after the gap.
+func (s *stretch) from(facts []*fact) int {
+	first := behind(facts, s.start.Offset)
+	if !s.open {
+		return first
+	}
+	for i := first; i < len(facts); i++ {
+		if facts[i].sent > s.began || (len(s.got) > 0 && facts[i].offset >= s.got[0]) {
+			return i
+		}
+	}
+	return len(facts)
+}
+
+// behind is the index of the first fact behind an offset.
+func behind(facts []*fact, offset uint64) int {
+	i, _ := slices.BinarySearchFunc(facts, offset+1, func(m *fact, offset uint64) int { return cmp.Compare(m.offset, offset) })
+	return i
+}
+
+// looseMessage checks a message of a channel without history: none comes twice on a socket, and those of one publisher through one node keep their order.
+func (f *follower) looseMessage(i int, e *Event) {
+	l := f.loose[e.Channel]
+	if l == nil {
+		l = &looseChannel{seen: map[Content]bool{}, highest: map[string]int{}}
+		f.loose[e.Channel] = l
+	}
+	if l.seen[e.Content] {
+		f.judge.wrong(Double, e.Channel, f.client.Name, i, "%s/%d came twice", e.Content.Publisher, e.Content.N)
+	}
+	l.seen[e.Content] = true
+	p := f.judge.publishes[keyOf(e.Channel, e.Content)]
+	if p == nil || len(p.Attempts) != 1 {
+		return
+	}
+	by := e.Content.Publisher + " at " + p.Attempts[0].Node
+	if highest := l.highest[by]; e.Content.N < highest && p.Attempts[0].Acked {
+		f.judge.wrong(Order, e.Channel, f.client.Name, i, "%s/%d came behind %d", by, e.Content.N, highest)
+	}
+	l.highest[by] = max(l.highest[by], e.Content.N)
+}

@@ -1,0 +1,230 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"eureka"
+)
+
+// requestTimeout is how long a publisher waits for an answer.
+const requestTimeout = 12 * time.Second
+
+// body is what every message of the run carries.
+type body struct {
+	Publisher string `json:"p"`
+	N         int    `json:"n"`
+	Pad       string `json:"pad"`
+}
+
+func makeBody(rng *rand.Rand, publisher string, n int) (data []byte, c Content) {
+	size := rng.IntN(200)
+	if rng.IntN(10) == 0 {
+		size = rng.IntN(6000)
+	}
+	data, err := json.Marshal(body{publisher, n, strings.Repeat(string(rune('a'+n%26)), size)})
+	if err != nil {
+		return nil, Content{}
+	}
+	return data, Content{publisher, n, sum(data)}
+}
+
+func sum(data []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(data)
+	return h.Sum64()
+}
+
+// readBody is what a received message says. What is no message of the run has no publisher.
+func readBody(data []byte) Content {
+	var b body
+	if json.Unmarshal(data, &b) != nil {
+		return Content{Sum: sum(data)}
+	}
+	return Content{b.Publisher, b.N, sum(data)}
+}
+
+func readPosition(text string) (Position, error) {
+	if text == "" {
+		return Position{}, nil
+	}
+	c, err := eureka.ParseCursor("cursor", text)
+	return Position{c.Epoch, c.Offset}, err
+}
+
+// message is one that may be sent again.
+type message struct {
+	*Publish
+
+	data []byte
+	at   time.Duration // when it was sent first
+}
+
+// publisher publishes over HTTP, one message after the other.
+type publisher struct {
+	world  *world
+	name   string
+	rng    *rand.Rand
+	client *http.Client
+	n      map[string]int
+	node   *node      // where messages without history go
+	keyed  []*message // sent with a key
+}
+
+func newPublisher(w *world, name string) *publisher {
+	p := &publisher{
+		world: w, name: name, rng: w.rng(), n: map[string]int{}, client: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{}},
+	}
+	p.node = w.anyNode(p.rng)
+	return p
+}
+
+// run publishes until the context ends.
+func (p *publisher) run(ctx context.Context) {
+	defer p.client.CloseIdleConnections()
+	burst := 0
+	for ctx.Err() == nil {
+		p.world.operations.Add(1)
+		if burst--; burst <= 0 {
+			if p.rng.IntN(150) == 0 {
+				burst = 100 + p.rng.IntN(300)
+			}
+			if !pause(ctx, p.rng, 0, 150*time.Millisecond) {
+				return
+			}
+		}
+		if len(p.keyed) > 0 && p.rng.IntN(30) == 0 {
+			p.again(ctx)
+			continue
+		}
+		p.one(ctx)
+	}
+}
+
+func (p *publisher) one(ctx context.Context) {
+	channel := p.world.channels[p.rng.IntN(len(p.world.channels))].Name
+	p.n[channel]++
+	data, content := makeBody(p.rng, p.name, p.n[channel])
+	m := &message{Publish: p.world.published(&Publish{Channel: channel, Content: content}), data: data, at: p.world.now()}
+	if !p.world.hasHistory(channel) {
+		if !p.attempt(m, p.node) {
+			p.node = p.world.anyNode(p.rng)
+		}
+		return
+	}
+	until := p.world.now()
+	switch choice := p.rng.IntN(10); {
+	case choice < 3:
+		m.Key = fmt.Sprintf("%s-%s-%d", p.name, channel, content.N)
+		p.keyed = append(p.keyed, m)
+		if len(p.keyed) > 200 {
+			p.keyed = p.keyed[100:]
+		}
+		until += time.Duration(p.rng.IntN(6000)) * time.Millisecond
+	case choice == 3:
+		until += time.Second
+	}
+	for !p.attempt(m, p.world.anyNode(p.rng)) && p.world.now() < until {
+		if !pause(ctx, p.rng, 0, 300*time.Millisecond) {
+			return
+		}
+	}
+	for m.Key != "" && p.rng.IntN(4) == 0 {
+		p.attempt(m, p.world.anyNode(p.rng))
+	}
+}
+
+// again repeats an earlier message that has a key, while keys are remembered.
+func (p *publisher) again(ctx context.Context) {
+	m := p.keyed[p.rng.IntN(len(p.keyed))]
+	if p.rng.IntN(2) == 0 {
+		// Rather one whose fate is open.
+		for _, other := range p.keyed {
+			if !acked(other.Publish) {
+				m = other
+			}
+		}
+	}
+	if ctx.Err() == nil && p.world.now()-m.at < 4*time.Minute {
+		p.attempt(m, p.world.anyNode(p.rng))
+	}
+}
+
+func acked(p *Publish) bool {
+	for _, a := range p.Attempts {
+		if a.Acked {
+			return true
+		}
+	}
+	return false
+}
+
+// attempt sends a message once and notes what became of it.
+func (p *publisher) attempt(m *message, to *node) bool {
+	a := Attempt{Node: to.name, Sent: p.world.now()}
+	id, err := p.post(to, m)
+	a.Done = p.world.now()
+	if err == nil {
+		a.ID, err = readPosition(id)
+		a.Acked = err == nil
+	}
+	m.Attempts = append(m.Attempts, a)
+	return a.Acked
+}
+
+// post is deliberately not bound to the run's context: its answer is wanted even when the run ends.
+func (p *publisher) post(to *node, m *message) (id string, err error) {
+	text, err := json.Marshal(map[string]any{"data": json.RawMessage(m.data), "event": "chaos"})
+	if err != nil {
+		return "", err
+	}
+	url := "http://" + to.address + "/channels/" + m.Channel + "/broadcast"
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(text))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if m.Key != "" {
+		request.Header.Set("Idempotency-Key", m.Key)
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return "", err
+	}
+	if response.StatusCode/100 == 4 {
+		p.world.wrong("%s answered %d: %s", url, response.StatusCode, answer)
+	}
+	if response.StatusCode/100 != 2 {
+		return "", fmt.Errorf("%s answered %d", url, response.StatusCode)
+	}
+	var out struct {
+		ID string `json:"id"`
+	}
+	return out.ID, json.Unmarshal(answer, &out)
+}
+
+// marker publishes the last message of a channel, until it is accepted.
+func (p *publisher) marker(ctx context.Context, channel string) (Position, error) {
+	p.n[channel]++
+	data, content := makeBody(p.rng, p.name, p.n[channel])
+	m := &message{Publish: p.world.published(&Publish{Channel: channel, Content: content, Key: p.name + "-" + channel}), data: data}
+	for !p.attempt(m, p.world.anyNode(p.rng)) {
+		if !rest(ctx, 200*time.Millisecond) {
+			return Position{}, fmt.Errorf("the marker of %s was not accepted", channel)
+		}
+	}
+	return m.Attempts[len(m.Attempts)-1].ID, nil
+}
