@@ -14,11 +14,11 @@ func FuzzParseEntry(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add("7", "2026-01-02T03:04:05.678Z", "3", "61s", "", "", payload)
-	f.Add("8", "2026-01-02T03:04:05Z", "7", "608400s", "1", "6", []byte(nil))
+	f.Add("7", "2026-01-02T03:04:05.678Z", "3", "60000", "", "", payload)
+	f.Add("8", "2026-01-02T03:04:05Z", "7", "", "lasting", "6", []byte(nil))
 	f.Add("", "", "", "", "", "", []byte(nil))
 	f.Add("-1", "yesterday", "x", "forever", "", "-5", payload)
-	f.Add("18446744073709551616", "2026-01-02T03:04:05Z", "18446744073709551616", "-1s", "", "", payload[:3])
+	f.Add("18446744073709551616", "2026-01-02T03:04:05Z", "18446744073709551616", "-1", "", "", payload[:3])
 	f.Fuzz(func(t *testing.T, seq, at, expected, ttl, anchor, forgot string, data []byte) {
 		header := nats.Header{headerSequence: {seq}, headerTime: {at}, headerExpected: {expected}, headerTTL: {ttl}}
 		if anchor != "" {

@@ -44,7 +44,7 @@ func (e *Engine) Fill(ctx context.Context, channelID string, n int) error {
 			return err
 		}
 		_, err = e.js.PublishMsgAsync(&nats.Msg{Subject: e.history.subject(channelID), Data: payload, Header: nats.Header{
-			headerExpected: {strconv.FormatUint(last, 10)}, headerTTL: {"600s"},
+			headerExpected: {strconv.FormatUint(last, 10)}, headerLife: {"660s"}, headerTTL: {"600000"},
 		}}, jetstream.WithStallWait(testPatience))
 		if err != nil {
 			return err

@@ -5,12 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
-	"errors"
 	"hash/maphash"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +22,14 @@ import (
 const (
 	dedupWindow   = 5 * time.Minute                  // how long one key stores a message once
 	anchorTTL     = eureka.MaxHistoryTTL + time.Hour // an anchor outlives every message
-	appendTries   = 1000                             // tries to store a message behind the one known to be last; the caller's deadline may come first
-	politeTries   = 4                                // after so many, each waits for up to appendWait
+	lingering     = time.Minute                      // how long messages stay stored past their TTL, unseen
+	keyedTTL      = dedupWindow + lingering          // NATS knows keys by stored messages when it starts again
+	leastLife     = lingering - 5*time.Second        // how long any message is stored at least; servers and nodes agree on time by less
+	bridgeTTL     = 50 * time.Second                 // less than any message
+	forgotTTL     = bridgeTTL
+	rushed        = 250 * time.Millisecond // less than eureka.MinHistoryTTL/2, the silence before an anchor
+	appendTries   = 1000                   // tries to store a message behind the one known to be last; the caller's deadline may come first
+	politeTries   = 4                      // after so many, each waits for up to appendWait
 	anchorTries   = 64
 	appendWait    = 5 * time.Millisecond
 	appendTimeout = 10 * time.Second // when the caller gives no deadline
@@ -46,14 +49,21 @@ const (
 	headerBefore   = "Nats-Last-Sequence" // of a live message: the entry before it on its channel
 	headerTime     = "Nats-Time-Stamp"
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
-	headerTTL      = "Nats-TTL"
-	headerAnchor   = "Eureka-Anchor"
-	headerForgot   = "Eureka-Forgot" // of an anchor: the last one of the entries that were removed before it
+	headerLife     = "Nats-TTL"
+	headerTTL      = "Eureka-TTL"     // of a message: how long readers may see it, in milliseconds
+	headerAnchor   = "Eureka-Anchor"  // of an anchor: lasting, or bridge
+	headerBridged  = "Eureka-Bridged" // of a bridge: the lasting anchor that it replaces
+	headerBehind   = "Eureka-Behind"  // of a bridge: the entry that the anchor was stored behind
+	headerForgot   = "Eureka-Forgot"  // of an anchor: the last one of the entries that were removed before it
 )
 
 // history keeps the messages of all channels in one JetStream stream, one subject for each channel. Entries of a subject are chained: each
 // says which one it was stored behind, checked by the server. A channel that falls silent gets an anchor, an entry without a message that outlives those
 // before it, so that the last position stays provable. NATS republishes each entry to the channel's live subject.
+//
+// That an entry is the newest one stored proves that nothing came behind it only as long as nothing behind it can have expired before it did. So no
+// message is ever stored behind a lasting anchor: the first message after a silence replaces that by a bridge, an anchor that lives shorter than any
+// message (see [history.bridge]); and a message proves it for as long as all that may follow it lives (see [entry.isEnd]).
 type history struct {
 	engine  *Engine
 	stream  jetstream.Stream
@@ -81,7 +91,10 @@ type appender struct {
 	turn      chan struct{} // holds one token: messages of one node are stored in the order of their calls
 	users     int           // callers that hold or wait for it; the shard's lock guards it
 	last      uint64        // sequence of the newest entry, as far as this node knows
+	open      bool          // last is known to be no lasting anchor
 	at        time.Time     // when this node stored its newest message; zero when the channel is anchored
+	sent      time.Time     // when it began to store it
+	from      time.Time     // not to be anchored before
 	retention eureka.Retention
 	stored    int // messages since the last purge
 }
@@ -153,12 +166,17 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 	case <-ctx.Done():
 		return 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
 	}
-	header := nats.Header{headerTTL: {wholeSeconds(time.Duration(r.TTL))}}
+	ttl := time.Duration(r.TTL)
+	life := ttl + lingering
+	if key != "" {
+		life = max(life, keyedTTL)
+	}
+	header := nats.Header{headerLife: {wholeSeconds(life)}, headerTTL: {strconv.FormatInt(ttl.Milliseconds(), 10)}}
 	if key != "" {
 		sum := sha256.Sum256([]byte(channelID + "\x00" + key))
 		header[nats.MsgIdHdr] = []string{hex.EncodeToString(sum[:16])}
 	}
-	seq, duplicate, err := h.store(ctx, a, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
+	seq, duplicate, err := h.store(ctx, a, channelID, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
 	if err != nil || duplicate {
 		return seq, err
 	}
@@ -171,73 +189,6 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 		}
 	}
 	return seq, nil
-}
-
-// store publishes an entry behind the one that is last. When others keep coming first it is stored without its place in the chain, and
-// readers that cross it cannot prove completeness; tries bounds how often. The caller has a's turn.
-func (h *history) store(ctx context.Context, a *appender, msg *nats.Msg, tries int) (seq uint64, duplicate bool, err error) {
-	for try := range tries + 1 {
-		if try == tries {
-			msg.Header.Del(headerExpected)
-			h.engine.metrics.unchained.Inc()
-		} else {
-			msg.Header.Set(headerExpected, strconv.FormatUint(a.last, 10))
-		}
-		ack, err := h.engine.js.PublishMsg(ctx, msg)
-		if last, wrong := wrongLast(err); wrong {
-			a.last = last
-			if try >= politeTries && wait(ctx, jitter()) != nil {
-				return 0, false, storeError(err)
-			}
-			continue
-		}
-		if isBusy(err) && wait(ctx, jitter()) == nil {
-			continue
-		}
-		if err != nil {
-			// Whether it was stored is not known: what comes next must ask where the end is.
-			a.last = 0
-			return 0, false, storeError(err)
-		}
-		if !ack.Duplicate {
-			a.last = max(a.last, ack.Sequence)
-		}
-		return ack.Sequence, ack.Duplicate, nil
-	}
-	return 0, false, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
-}
-
-// wrongLast reads the refusal of an entry that was not stored behind the last one, and which that is.
-func wrongLast(err error) (last uint64, wrong bool) {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) || api.ErrorCode != wrongLastError {
-		return 0, false
-	}
-	_, digits, _ := strings.Cut(api.Description, ": ")
-	last, _ = strconv.ParseUint(digits, 10, 64) // a text without a number means 0: the next try is told again
-	return last, true
-}
-
-// jitter keeps nodes that meet on one channel from meeting again.
-func jitter() time.Duration {
-	return rand.N(appendWait) //nolint:gosec // nothing depends on who guesses it
-}
-
-// isBusy reports whether an entry was not stored because a cluster is about to store another one, so that the end of the chain is not known yet.
-func isBusy(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == lastBusyError || api.ErrorCode == keyBusyError)
-}
-
-func storeError(err error) error {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return eureka.WrapError(eureka.CodeUnavailable, err, "the message could not be stored: the history is full or cannot be written")
-	}
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
-	return natsError(err, "the message could not be stored: NATS does not answer")
 }
 
 // wholeSeconds is a TTL as NATS takes it. One more second, since NATS cuts off fractions: readers check the exact time themselves.

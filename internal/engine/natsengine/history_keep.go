@@ -95,7 +95,7 @@ func (h *history) silent(now time.Time) []string {
 
 // isSilent needs the turn, or that nobody uses the appender.
 func (a *appender) isSilent(now time.Time) bool {
-	return !a.at.IsZero() && now.Sub(a.at) >= time.Duration(a.retention.TTL)/2
+	return !a.at.IsZero() && now.Sub(a.at) >= time.Duration(a.retention.TTL)/2 && !now.Before(a.from)
 }
 
 func (h *history) anchorOne(ctx context.Context, channelID string, now time.Time) {
@@ -108,18 +108,33 @@ func (h *history) anchorOne(ctx context.Context, channelID string, now time.Time
 	}
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	seq, actual, wrong, err := h.anchor(ctx, channelID, a.last)
+	if a.last == 0 {
+		// This node lost track of the end.
+		last, ok, err := h.lastEntry(ctx, channelID)
+		if err != nil {
+			h.warn("a silent channel could not be looked at", channelID, err)
+			return
+		}
+		if !ok || !last.isMessage() || !last.isEnd(now, h.ttl(ctx, channelID)) {
+			a.at = time.Time{}
+			return
+		}
+		a.last = last.seq
+	}
+	// An anchor says that nothing came behind the entry before it. After too long this cannot be told any more.
+	if now.Sub(a.at) > max(leastLife, min(time.Duration(a.retention.TTL), h.ttl(ctx, channelID))) {
+		a.at = time.Time{}
+		return
+	}
+	seq, _, wrong, err := h.anchor(ctx, channelID, a.last)
 	switch {
 	case err != nil:
 		h.warn("a silent channel could not be anchored", channelID, err)
-	case wrong && a.last == 0:
-		// This node lost track of the end; the next round knows it.
-		a.last = actual
 	case wrong:
 		// Another node stored the newest message, and looks after it.
 		a.at = time.Time{}
 	default:
-		a.last, a.at = seq, time.Time{}
+		a.last, a.open, a.at = seq, false, time.Time{}
 	}
 }
 
@@ -139,7 +154,7 @@ func (h *history) scan() {
 			continue
 		}
 		last, ok, err := h.lastEntry(ctx, channelID)
-		if err != nil || !ok || !last.isMessage() {
+		if err != nil || !ok || !last.isMessage() || !last.isEnd(time.Now(), h.ttl(ctx, channelID)) {
 			continue
 		}
 		h.adopt(channelID, last)
@@ -152,19 +167,23 @@ func (h *history) adopt(channelID string, last entry) {
 	a.turn <- struct{}{}
 	defer func() { <-a.turn }()
 	if a.at.IsZero() && a.last == 0 {
-		a.last, a.at, a.retention = last.seq, last.at, eureka.Retention{TTL: eureka.Duration(last.ttl)}
+		// Whoever stored it may be about to store the next one, and counts on rushed.
+		a.last, a.open, a.at, a.from = last.seq, true, last.at, time.Now().Add(2*rushed)
+		a.retention = eureka.Retention{TTL: eureka.Duration(last.ttl)}
 	}
 }
 
 // anchor stores an anchor behind the entry with the sequence last (0: on a channel without entries) and returns its sequence. wrong reports that
 // the channel went on meanwhile: actual is its last entry then, 0 when that is not known.
 func (h *history) anchor(ctx context.Context, channelID string, last uint64) (seq uint64, actual uint64, wrong bool, err error) {
-	return h.storeAnchor(ctx, channelID, last, nats.Header{headerAnchor: {"1"}})
+	return h.storeAnchor(ctx, channelID, last, anchorTTL, nats.Header{headerAnchor: {"lasting"}})
 }
 
-func (h *history) storeAnchor(ctx context.Context, channelID string, last uint64, header nats.Header) (seq, actual uint64, wrong bool, err error) {
+func (h *history) storeAnchor(
+	ctx context.Context, channelID string, last uint64, life time.Duration, header nats.Header,
+) (seq, actual uint64, wrong bool, err error) {
 	header.Set(headerExpected, strconv.FormatUint(last, 10))
-	header.Set(headerTTL, wholeSeconds(anchorTTL))
+	header.Set(headerLife, wholeSeconds(life))
 	ack, err := h.engine.js.PublishMsg(ctx, &nats.Msg{Subject: h.subject(channelID), Header: header})
 	if actual, wrong = wrongLast(err); wrong || isBusy(err) {
 		return 0, actual, true, nil
@@ -192,9 +211,9 @@ func (h *history) Forget(ctx context.Context, channelID string) error {
 	if err := h.stream.Purge(ctx, jetstream.WithPurgeSubject(h.subject(channelID))); err != nil {
 		return natsError(err, "the history could not be removed: NATS does not answer")
 	}
-	a.last, a.at, a.stored = 0, time.Time{}, 0
-	header := nats.Header{headerAnchor: {"1"}, headerForgot: {strconv.FormatUint(last.seq, 10)}}
-	seq, actual, _, err := h.storeAnchor(ctx, channelID, 0, header)
+	a.last, a.open, a.at, a.stored = 0, false, time.Time{}, 0
+	header := nats.Header{headerAnchor: {"forgot"}, headerForgot: {strconv.FormatUint(last.seq, 10)}}
+	seq, actual, _, err := h.storeAnchor(ctx, channelID, 0, forgotTTL, header)
 	if err != nil {
 		return err
 	}

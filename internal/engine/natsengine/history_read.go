@@ -28,8 +28,10 @@ type entry struct {
 	ttl    time.Duration
 	anchor bool
 	forgot uint64 // of an anchor: all entries up to this one were removed
-	body   []byte // protocol.MessageBody, of messages
-	except []string
+	// bridged is the anchor in whose place this one is, of a bridge.
+	bridged uint64
+	body    []byte // protocol.MessageBody, of messages
+	except  []string
 }
 
 func (e *entry) isMessage() bool { return !e.anchor }
@@ -37,6 +39,14 @@ func (e *entry) isMessage() bool { return !e.anchor }
 // expired reports whether a message is older than its channel lets it become.
 func (e *entry) expired(now time.Time, ttl time.Duration) bool {
 	return !e.anchor && now.Sub(e.at) > min(e.ttl, ttl)
+}
+
+// isLasting reports whether the entry outlives messages that would be stored behind it.
+func (e *entry) isLasting() bool { return e.anchor && e.bridged == 0 && e.forgot == 0 }
+
+// isEnd reports whether nothing can have been stored behind this entry and be gone already, when it is the newest one there is.
+func (e *entry) isEnd(now time.Time, ttl time.Duration) bool {
+	return e.anchor || now.Sub(e.at) <= max(leastLife, min(e.ttl, ttl))
 }
 
 // follows reports whether nothing was stored between the entry with the sequence pos and this one.
@@ -56,9 +66,14 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
 	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
 		e.forgot, _ = strconv.ParseUint(msg.Header.Get(headerForgot), 10, 64) // most anchors have none
+		e.bridged, _ = strconv.ParseUint(msg.Header.Get(headerBridged), 10, 64)
+		if behind, err := strconv.ParseUint(msg.Header.Get(headerBehind), 10, 64); err == nil && e.bridged != 0 && behind <= e.bridged {
+			e.before = behind
+		}
 		return e, nil
 	}
-	if e.ttl, err = time.ParseDuration(msg.Header.Get(headerTTL)); err != nil || e.ttl <= 0 {
+	ttl, err := strconv.ParseInt(msg.Header.Get(headerTTL), 10, 64)
+	if e.ttl = time.Duration(ttl) * time.Millisecond; err != nil || ttl <= 0 || e.ttl > eureka.MaxHistoryTTL {
 		return entry{}, malformed
 	}
 	if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
@@ -217,7 +232,7 @@ func (h *history) behind(ctx context.Context, channelID string, pos uint64, limi
 	switch {
 	case err != nil:
 		return nil, 0, false, err
-	case !ok || newest.seq < last:
+	case !ok || newest.seq < last || (newest.seq == last && !newest.isEnd(now, ttl)):
 		return nil, 0, false, gap
 	default:
 		// Newer ones may have come since, or the replica that answered lags: the caller reads on.
