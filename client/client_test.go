@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
 
 	"eureka"
 	"eureka/client"
@@ -97,7 +98,7 @@ func script(t *testing.T, turns ...func(ctx context.Context, c *websocket.Conn))
 	var count atomic.Int64
 	return newClient(t, func(w http.ResponseWriter, r *http.Request) {
 		n := int(count.Add(1))
-		if got := r.URL.Query()["channels"]; len(got) != 2 || got[0] != "A" {
+		if got := r.URL.Query()["channels"]; len(got) != 2 || !strings.HasPrefix(got[0], "A@") {
 			t.Errorf("asked for %v", got)
 		}
 		if n > len(turns) {
@@ -149,8 +150,67 @@ func TestListenComesBack(t *testing.T) {
 	if len(frames) != 3 || frames[0].Event != "e" || frames[0].TS != 5 || string(frames[2].Data) != "3" || count.Load() != 3 {
 		t.Errorf("%d connections, frames %+v", count.Load(), frames)
 	}
-	if all := strings.Join(states, "\n"); strings.Count(all, "may be missed") != 2 || strings.Count(all, "listening again") != 2 {
+	if all := strings.Join(states, "\n"); strings.Count(all, "messages are missed on A, B, without history") != 2 || strings.Count(all, "listening again") != 2 {
 		t.Errorf("states:\n%s", all)
+	}
+}
+
+// TestListenResumes: after each loss a listener asks for what followed the last message that it got, and says when that cannot be had.
+func TestListenResumes(t *testing.T) {
+	var asked [][]string
+	record := func(r *http.Request) { asked = append(asked, r.URL.Query()["channels"]) }
+	turns := []func(context.Context, *websocket.Conn){
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"aaaaaaaa.1","recovered":true}}`)
+			say(ctx, c, `{"action":"subscribed","channel":"B","data":{"cursor":"bbbbbbbb.1"}}`)
+		}, // lost before anything of A came: it still has what it had
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"aaaaaaaa.1","recovered":true}}`)
+			say(ctx, c, `{"action":"message","channel":"A","id":"aaaaaaaa.7","data":1}`)
+		},
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"cccccccc.9","recovered":false}}`)
+		},
+		func(_ context.Context, c *websocket.Conn) { _ = c.Close(4401, "expired") },
+	}
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		record(r)
+		if got := r.Header.Get("Authorization"); got != "Bearer secret" {
+			t.Errorf("authorized by %q", got)
+		}
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		turns[len(asked)-1](r.Context(), conn)
+		_ = conn.CloseNow()
+	}).WithToken("secret")
+	var states []string
+	err := c.Listen(t.Context(), client.Listener{
+		Channels: []string{"A", "B"}, Since: map[string]string{"A": "aaaaaaaa.1"},
+		OnFrame: func(client.Frame) error { return nil }, OnState: func(s string) { states = append(states, s) },
+	})
+	if eureka.CodeOf(err) != eureka.CodeUnauthenticated {
+		t.Errorf("ended with %v", err)
+	}
+	want := [][]string{{"A@aaaaaaaa.1", "B@"}, {"A@aaaaaaaa.1", "B@bbbbbbbb.1"}, {"A@aaaaaaaa.7", "B@bbbbbbbb.1"}, {"A@cccccccc.9", "B@bbbbbbbb.1"}}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+	if all := strings.Join(states, "\n"); strings.Count(all, "messages of A may be missed") != 1 || strings.Contains(all, "without history") {
+		t.Errorf("states:\n%s", all)
+	}
+}
+
+// TestTokensStay: a credential is not carried on to where a service redirects to.
+func TestTokensStay(t *testing.T) {
+	var reached atomic.Int32
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		reached.Add(1)
+		http.Redirect(w, r, "/elsewhere"+r.URL.Path, http.StatusTemporaryRedirect)
+	})
+	if _, err := c.WithToken("secret").Channel(t.Context(), "a"); err == nil || reached.Load() != 1 {
+		t.Errorf("followed: %v after %d requests", err, reached.Load())
 	}
 }
 

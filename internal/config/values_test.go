@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,14 @@ func TestBounds(t *testing.T) {
 		{"replicas", 1, 5, func(s *Settings, n int64) { s.Replicas, s.NATS = int(n), "nats://h" }},
 		{"max_body_bytes", 1 << 10, 64 << 20, size(func(s *Settings, n Size) { s.MaxBodyBytes = n })},
 		{"max_subscriptions", 1, 100_000, func(s *Settings, n int64) { s.MaxSubscriptions = int(n) }},
+		{"max_history_bytes", 0, math.MaxInt64, size(func(s *Settings, n Size) { s.MaxHistoryBytes = n })},
+		{"history_cache_bytes", 1 << 20, 1 << 40, size(func(s *Settings, n Size) { s.HistoryCacheBytes = n })},
+		{"max_sockets", 0, math.MaxInt32, func(s *Settings, n int64) { s.MaxSockets = int(n) }},
+		{"max_sockets_per_user", 0, math.MaxInt32, func(s *Settings, n int64) { s.MaxSocketsPerUser = int(n) }},
+		{"connects_per_second", 0, 1_000_000, func(s *Settings, n int64) { s.ConnectsPerSecond = int(n) }},
+		{"connects_per_second_per_user", 0, 1_000_000, func(s *Settings, n int64) { s.ConnectsPerSecondPerUser = int(n) }},
+		{"frames_per_second", 0, 1_000_000, func(s *Settings, n int64) { s.FramesPerSecond = int(n) }},
+		{"publishes_per_second", 0, 1_000_000, func(s *Settings, n int64) { s.PublishesPerSecond = int(n) }},
 		{"queue_bytes", 2 * eureka.MaxFrameBytes, 1 << 30, size(func(s *Settings, n Size) { s.QueueBytes = n })},
 		{"queue_frames", 1, 1 << 20, func(s *Settings, n int64) { s.QueueFrames = int(n) }},
 		{"ping_interval", int64(10 * time.Millisecond), int64(time.Hour), duration(func(s *Settings, n time.Duration) { s.PingInterval, s.IdleTimeout = n, 2*time.Hour })},
@@ -38,6 +47,9 @@ func TestBounds(t *testing.T) {
 		{"drain_spread", int64(time.Millisecond), int64(time.Hour), duration(func(s *Settings, n time.Duration) { s.DrainSpread = n })},
 	} {
 		for n, taken := range map[int64]bool{tt.low - 1: false, tt.low: true, tt.high: true, tt.high + 1: false} {
+			if tt.high == math.MaxInt64 && n == math.MinInt64 {
+				continue // there is nothing above the highest number
+			}
 			s := good()
 			tt.set(&s, n)
 			err := s.Verify()
@@ -66,6 +78,11 @@ func TestVerifySaysWhy(t *testing.T) {
 		{func(s *Settings) { s.IdleTimeout = s.PingInterval }, eureka.CodeInvalid, "idle_timeout: must be longer than ping_interval (1s)"},
 		{func(s *Settings) { s.Replicas = 2 }, eureka.CodeInvalid, "external cluster"},
 		{func(s *Settings) { s.Node = "aaaaaaa1" }, eureka.CodeInvalid, "node: must be 8 characters"},
+		{func(s *Settings) { s.AdminKey = "short" }, eureka.CodeInvalid, "admin_key: must have at least 32 characters"},
+		{func(s *Settings) { s.Insecure, s.AdminKey = true, strings.Repeat("k", 32) }, eureka.CodeInvalid, "insecure: says that there is no authentication, but there is"},
+		{func(s *Settings) { s.Sync = "never" }, eureka.CodeInvalid, "sync: must be always, or an interval of 10ms to 1h"},
+		{func(s *Settings) { s.Sync = "9ms" }, eureka.CodeInvalid, "sync: must be always"},
+		{func(s *Settings) { s.AllowedHosts = []string{"http://x"} }, eureka.CodeInvalid, "allowed_hosts"},
 		{func(s *Settings) { s.AllowedOrigins = []string{"app.example.com"} }, eureka.CodeInvalid, "allowed_origins"},
 	} {
 		s := good()
@@ -122,7 +139,7 @@ func TestScalars(t *testing.T) {
 		{"replicas: 1.5", "", "", "no number"},
 		{"max_age: 5", "", "", `"5" is no duration; write 500ms`},
 		{"insecure: maybe", "", "", "neither true nor false"},
-		{"undeclared_channels: DENY", "", "", `"DENY" is none of allow, deny`},
+		{"undeclared_channels: DENY", "", "", `"DENY" is none of auto, allow, deny`},
 		{"replicas: 1\nreplicas: 2", "", "", "is not YAML"},
 		{"1: 2", "", "", "f.yaml"},
 	} {
