@@ -216,7 +216,6 @@ func socketURL(management string) string {
 	return u.String()
 }
 
-
 func (a *app) schedule() (Handler, error) {
 	return apigw.NewSchedule(apigw.ScheduleOptions{
 		Sweeper: a.engine, Handler: a.core, Sender: a.engine.Sender(), Service: a.service, Log: a.Log,
