@@ -53,7 +53,7 @@ func channelItem(ch eureka.Channel, k key) item {
 func channelOf(it item) eureka.Channel {
 	ch := eureka.Channel{
 		ID: it.text(attrID), Alias: it.text(attrAlias), Service: it.text(attrService), ModelType: it.text(attrModelType), ModelID: it.text(attrModelID),
-		Name: it.text(attrLabel), Desc: it.text(attrDesc), Presence: it.flag(attrPresence),
+		Name: it.text(attrLabel), Desc: it.text(attrDesc), Presence: it.boolean(attrPresence),
 		CreatedAt: it.number(attrCreated), UpdatedAt: it.number(attrUpdated), Revision: revisionOf(it),
 	}
 	if it.has(attrSize) {

@@ -58,14 +58,14 @@ func (i item) number(name string) int64 {
 	return 0
 }
 
-func (i item) binary(name string) []byte {
+func (i item) blob(name string) []byte {
 	if v, ok := i[name].(*types.AttributeValueMemberB); ok {
 		return v.Value
 	}
 	return nil
 }
 
-func (i item) flag(name string) bool {
+func (i item) boolean(name string) bool {
 	v, ok := i[name].(*types.AttributeValueMemberBOOL)
 	return ok && v.Value
 }
