@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"time"
@@ -37,12 +38,16 @@ type Options struct {
 	Gone func(ctx context.Context, socketID string)
 	Now  func() time.Time // nil means time.Now
 	Log  *slog.Logger
+	// Meter is told of the capacity units that each request consumed, by many at once; nil for nobody.
+	Meter func(read, write float64)
 }
 
 // Engine is the ports on one table. It is safe for concurrent use, and holds nothing that another one would miss.
 type Engine struct {
-	options Options
-	table   table
+	options  Options
+	table    table
+	instance string // tells this engine's claims from those of others
+	keys     *Keys
 }
 
 // Open returns an Engine; it makes no request.
@@ -53,7 +58,9 @@ func Open(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Engine{options: o, table: table{client: o.Client, name: o.Table}}, nil
+	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text()}
+	e.keys = newKeys(e)
+	return e, nil
 }
 
 func (e *Engine) nowMillis() int64 { return e.options.Now().UnixMilli() }
