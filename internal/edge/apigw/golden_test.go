@@ -75,7 +75,7 @@ func TestGoldenEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	paths, err := filepath.Glob(filepath.Join("testdata", "[wh]*.json"))
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no events")
 	}
