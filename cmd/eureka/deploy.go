@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"eureka"
@@ -77,24 +76,15 @@ func (c *deployCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	template, err := deploy.Template()
-	if err != nil {
-		return err
-	}
-	if c.DryRun && !s.json {
-		var long bytes.Buffer
-		if err := json.Indent(&long, template, "", "  "); err != nil {
-			return err
-		}
-		if err := s.printf("%s\n", long.Bytes()); err != nil {
-			return err
-		}
-	}
 	zip, err := s.functions(c.Bootstrap)
 	if err != nil {
 		return err
 	}
-	result, err := d.Deploy(s.ctx, deploy.Request{Zip: zip, Version: version(), Parameters: parameters, DryRun: c.DryRun})
+	request := deploy.Request{Zip: zip, Version: version(), Parameters: parameters, DryRun: c.DryRun}
+	if c.DryRun {
+		return s.dryRun(d, request)
+	}
+	result, err := d.Deploy(s.ctx, request)
 	// A key that was made is told even when the rest failed: it may be in force.
 	if result.AdminKey != "" && !s.json {
 		if err := s.printf("admin key   %s\n            (made for this first deployment, and shown this once)\n", result.AdminKey); err != nil {
@@ -104,19 +94,38 @@ func (c *deployCmd) Run(s *session) error {
 	if err != nil {
 		return s.interrupted(err)
 	}
-	switch {
-	case s.json && c.DryRun:
-		return s.printJSON(map[string]any{"template": string(template), "changes": result.Changes})
-	case s.json:
+	if s.json {
 		return s.printJSON(result)
-	case c.DryRun:
-		return s.printChanges(result.Changes)
-	default:
-		if len(result.Changes) == 0 {
-			s.note("nothing to change")
-		}
-		return s.printInfo(*result.Info)
 	}
+	if len(result.Changes) == 0 {
+		s.note("nothing to change")
+	}
+	return s.printInfo(*result.Info)
+}
+
+// dryRun prints the template, and then what a deployment would change.
+func (s *session) dryRun(d *deploy.Deployer, request deploy.Request) error {
+	template, err := deploy.Template()
+	if err != nil {
+		return err
+	}
+	if !s.json {
+		var long bytes.Buffer
+		if err := json.Indent(&long, template, "", "  "); err != nil {
+			return err
+		}
+		if err := s.printf("%s\n", long.Bytes()); err != nil {
+			return err
+		}
+	}
+	result, err := d.Deploy(s.ctx, request)
+	if err != nil {
+		return s.interrupted(err)
+	}
+	if s.json {
+		return s.printJSON(map[string]any{"template": json.RawMessage(template), "changes": result.Changes})
+	}
+	return s.printChanges(result.Changes)
 }
 
 type infoCmd struct {
@@ -180,7 +189,7 @@ func (s *session) deployer(f stageFlags) (*deploy.Deployer, error) {
 	if err != nil {
 		return nil, eureka.WrapError(eureka.CodeInvalid, err, "the AWS settings cannot be read")
 	}
-	return deploy.New(deploy.Options{AWS: aws.Config(settings), Stage: f.Stage, Progress: s.progress})
+	return deploy.New(deploy.Options{AWS: settings, Stage: f.Stage, Progress: s.progress})
 }
 
 // functions returns the zip of the functions.

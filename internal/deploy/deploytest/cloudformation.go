@@ -62,8 +62,8 @@ func (c *Cloud) serveQuery(w http.ResponseWriter, r *http.Request) {
 
 func answer(w http.ResponseWriter, action, result string) {
 	w.Header().Set("Content-Type", "text/xml")
-	_, _ = fmt.Fprintf(w, "<%sResponse><%sResult>%s</%sResult><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></%sResponse>",
-		action, action, result, action, action) // the client may be gone
+	form := "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></%[1]sResponse>"
+	_, _ = fmt.Fprintf(w, form, action, result) //nolint:gosec // XML for the SDK of a test, which may be gone
 }
 
 // named finds a stack. A deleted one can be had by its id alone.
@@ -181,7 +181,7 @@ func (s *stack) usesChanged(text string) bool {
 
 func (c *Cloud) changeSetNamed(in url.Values) (*stack, error) {
 	if c.stack == nil || c.stack.set == nil || c.stack.set.id != in.Get("ChangeSetName") {
-		return nil, fmt.Errorf("ChangeSet [%s] does not exist", in.Get("ChangeSetName")) //nolint:staticcheck // likewise
+		return nil, fmt.Errorf("ChangeSet [%s] does not exist", in.Get("ChangeSetName"))
 	}
 	return c.stack, nil
 }
@@ -233,10 +233,7 @@ func (c *Cloud) executeChangeSet(in url.Values) (string, error) {
 	}
 	s.status, s.then = verb+"_IN_PROGRESS", verb+"_COMPLETE"
 	c.event(s, strings.Split(s.id, "/")[1], "AWS::CloudFormation::Stack", s.status, "User Initiated")
-	s.template, s.parameters, s.pending = s.set.template, s.set.parameters, nil
-	for _, name := range slices.Sorted(maps.Keys(s.set.action)) {
-		s.pending = append(s.pending, name)
-	}
+	s.template, s.parameters, s.pending = s.set.template, s.set.parameters, slices.Sorted(maps.Keys(s.set.action))
 	s.set = nil
 	return "", nil
 }

@@ -29,66 +29,70 @@ func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		c.t.Error(err)
 	}
-	switch action {
-	case "CreateBucket":
-		if !strings.Contains(string(body), "<LocationConstraint>"+Region+"</LocationConstraint>") {
-			c.refuse(w, r, http.StatusBadRequest, "IllegalLocationConstraintException", "the location constraint is wrong")
-			return
-		}
-		c.buckets[name] = &bucket{objects: map[string][]byte{}}
-	case "PutPublicAccessBlock":
-		b.private = strings.Count(string(body), ">true<") == 4
-	case "PutBucketEncryption":
-		b.encrypted = strings.Contains(string(body), "AES256")
-	case "HeadBucket", "PutBucketTagging":
-	case "HeadObject":
-		if _, there := b.objects[key]; !there {
-			c.refuse(w, r, http.StatusNotFound, "NotFound", "")
-		}
-	case "PutObject":
-		b.objects[key] = body
-	case "ListObjectVersions":
-		b.list(w)
-	case "DeleteObjects":
-		c.deleteObjects(w, b, body)
-	case "DeleteBucket":
-		if len(b.objects) > 0 {
-			c.refuse(w, r, http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
-			return
-		}
-		delete(c.buckets, name)
-		w.WriteHeader(http.StatusNoContent)
-	default:
+	do := map[string]func(){
+		"HeadBucket": func() {}, "PutBucketTagging": func() {},
+		"CreateBucket":         func() { c.createBucket(w, r, name, string(body)) },
+		"PutPublicAccessBlock": func() { b.private = strings.Count(string(body), ">true<") == 4 },
+		"PutBucketEncryption":  func() { b.encrypted = strings.Contains(string(body), "AES256") },
+		"HeadObject": func() {
+			if _, there := b.objects[key]; !there {
+				c.refuse(w, r, http.StatusNotFound, "NotFound", "")
+			}
+		},
+		"PutObject":          func() { b.objects[key] = body },
+		"ListObjectVersions": func() { b.list(w) },
+		"DeleteObjects":      func() { c.deleteObjects(w, b, body) },
+		"DeleteBucket":       func() { c.deleteBucket(w, r, name) },
+	}[action]
+	if do == nil {
 		c.t.Errorf("S3 is asked for %s %s", r.Method, r.URL)
+		return
 	}
+	do()
 }
 
-func s3Action(r *http.Request, key string) string {
-	query := r.URL.Query()
-	switch {
-	case r.Method == http.MethodHead && key == "":
-		return "HeadBucket"
-	case r.Method == http.MethodHead:
-		return "HeadObject"
-	case r.Method == http.MethodPut && key != "":
-		return "PutObject"
-	case r.Method == http.MethodPut && query.Has("publicAccessBlock"):
-		return "PutPublicAccessBlock"
-	case r.Method == http.MethodPut && query.Has("encryption"):
-		return "PutBucketEncryption"
-	case r.Method == http.MethodPut && query.Has("tagging"):
-		return "PutBucketTagging"
-	case r.Method == http.MethodPut:
-		return "CreateBucket"
-	case r.Method == http.MethodGet && query.Has("versions"):
-		return "ListObjectVersions"
-	case r.Method == http.MethodPost && query.Has("delete"):
-		return "DeleteObjects"
-	case r.Method == http.MethodDelete && key == "":
-		return "DeleteBucket"
-	default:
-		return "unknown"
+func (c *Cloud) createBucket(w http.ResponseWriter, r *http.Request, name, body string) {
+	if !strings.Contains(body, "<LocationConstraint>"+Region+"</LocationConstraint>") {
+		c.refuse(w, r, http.StatusBadRequest, "IllegalLocationConstraintException", "the location constraint is wrong")
+		return
 	}
+	c.buckets[name] = &bucket{objects: map[string][]byte{}}
+}
+
+func (c *Cloud) deleteBucket(w http.ResponseWriter, r *http.Request, name string) {
+	if len(c.buckets[name].objects) > 0 {
+		c.refuse(w, r, http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
+		return
+	}
+	delete(c.buckets, name)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// s3Action tells a request's action by its method, whether it names an object, and the word in its query.
+func s3Action(r *http.Request, key string) string {
+	word := ""
+	for _, w := range []string{"publicAccessBlock", "encryption", "tagging", "versions", "delete"} {
+		if r.URL.Query().Has(w) {
+			word = w
+		}
+	}
+	type form struct {
+		method string
+		object bool
+		word   string
+	}
+	return map[form]string{
+		{http.MethodHead, false, ""}:                 "HeadBucket",
+		{http.MethodHead, true, ""}:                  "HeadObject",
+		{http.MethodPut, true, ""}:                   "PutObject",
+		{http.MethodPut, false, "publicAccessBlock"}: "PutPublicAccessBlock",
+		{http.MethodPut, false, "encryption"}:        "PutBucketEncryption",
+		{http.MethodPut, false, "tagging"}:           "PutBucketTagging",
+		{http.MethodPut, false, ""}:                  "CreateBucket",
+		{http.MethodGet, false, "versions"}:          "ListObjectVersions",
+		{http.MethodPost, false, "delete"}:           "DeleteObjects",
+		{http.MethodDelete, false, ""}:               "DeleteBucket",
+	}[form{r.Method, key != "", word}]
 }
 
 // listed is how many objects one page of a list has: few, so that pages are used.

@@ -12,17 +12,19 @@ import (
 
 // template is as much of a template as the fake reads.
 type template struct {
-	Parameters map[string]struct {
-		Type           string
-		Default        any
-		AllowedValues  []any
-		AllowedPattern string
-		MinValue       *float64
-		MaxValue       *float64
-	}
+	Parameters map[string]parameter
 	Conditions map[string]json.RawMessage
 	Resources  map[string]json.RawMessage
 	Outputs    map[string]struct{ Value json.RawMessage }
+}
+
+type parameter struct {
+	Type           string
+	Default        any
+	AllowedValues  []any
+	AllowedPattern string
+	MinValue       *float64
+	MaxValue       *float64
 }
 
 // maxBody is what CloudFormation takes in a request.
@@ -89,33 +91,13 @@ func (t *template) checkReferences(where string, v any) error {
 }
 
 func (t *template) checkReference(where, key string, value any) error {
-	var names []string
-	text, _ := value.(string)
 	items, _ := value.([]any)
-	switch {
-	case key == "Ref":
-		names = []string{text}
-	case key == "Fn::Sub":
-		for _, m := range substitution.FindAllStringSubmatch(text, -1) {
-			name, _, _ := strings.Cut(m[1], ".")
-			names = append(names, name)
-		}
-	case key == "Fn::GetAtt" && len(items) == 2:
-		names = []string{fmt.Sprint(items[0])}
-	case key == "DependsOn":
-		for _, item := range items {
-			names = append(names, fmt.Sprint(item))
-		}
-	case key == "Fn::If" && len(items) == 3:
-		if _, there := t.Conditions[fmt.Sprint(items[0])]; !there {
-			return fmt.Errorf("%s uses the unknown condition %v", where, items[0])
-		}
-	case key == "Condition" && text != "":
-		if _, there := t.Conditions[text]; !there {
-			return fmt.Errorf("%s uses the unknown condition %s", where, text)
+	if condition := conditionOf(key, value, items); condition != "" {
+		if _, there := t.Conditions[condition]; !there {
+			return fmt.Errorf("%s uses the unknown condition %s", where, condition)
 		}
 	}
-	for _, name := range names {
+	for _, name := range referred(key, value, items) {
 		_, parameter := t.Parameters[name]
 		_, resource := t.Resources[name]
 		if !parameter && !resource && !strings.HasPrefix(name, "AWS::") {
@@ -123,6 +105,40 @@ func (t *template) checkReference(where, key string, value any) error {
 		}
 	}
 	return nil
+}
+
+// conditionOf is the condition that an intrinsic function or an attribute names, "" for none.
+func conditionOf(key string, value any, items []any) string {
+	switch {
+	case key == "Fn::If" && len(items) == 3:
+		return fmt.Sprint(items[0])
+	case key == "Condition":
+		text, _ := value.(string)
+		return text
+	default:
+		return ""
+	}
+}
+
+// referred is what an intrinsic function or an attribute names.
+func referred(key string, value any, items []any) []string {
+	var names []string
+	switch {
+	case key == "Ref":
+		names = append(names, fmt.Sprint(value))
+	case key == "Fn::Sub":
+		for _, m := range substitution.FindAllStringSubmatch(fmt.Sprint(value), -1) {
+			name, _, _ := strings.Cut(m[1], ".")
+			names = append(names, name)
+		}
+	case key == "Fn::GetAtt" && len(items) == 2:
+		names = append(names, fmt.Sprint(items[0]))
+	case key == "DependsOn":
+		for _, item := range items {
+			names = append(names, fmt.Sprint(item))
+		}
+	}
+	return names
 }
 
 func (t *template) kind(name string) string {
@@ -179,18 +195,25 @@ func (t *template) values(in url.Values, before map[string]string) (map[string]s
 			value = fmt.Sprint(p.Default)
 			given[name] = value
 		}
-		if len(p.AllowedValues) > 0 && !slices.ContainsFunc(p.AllowedValues, func(v any) bool { return fmt.Sprint(v) == value }) {
-			return nil, fmt.Errorf("Parameter '%s' must be one of AllowedValues", name) //nolint:staticcheck // likewise
-		}
-		if p.AllowedPattern != "" && !regexp.MustCompile("^(?:"+p.AllowedPattern+")$").MatchString(value) {
-			return nil, fmt.Errorf("Parameter '%s' must match pattern %s", name, p.AllowedPattern) //nolint:staticcheck // likewise
-		}
-		if p.Type == "Number" {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil || (p.MinValue != nil && n < *p.MinValue) || (p.MaxValue != nil && n > *p.MaxValue) {
-				return nil, fmt.Errorf("Parameter '%s' must be a number within its bounds", name) //nolint:staticcheck // likewise
-			}
+		if err := p.check(name, value); err != nil {
+			return nil, err
 		}
 	}
 	return given, nil
+}
+
+func (p parameter) check(name, value string) error {
+	if len(p.AllowedValues) > 0 && !slices.ContainsFunc(p.AllowedValues, func(v any) bool { return fmt.Sprint(v) == value }) {
+		return fmt.Errorf("Parameter '%s' must be one of AllowedValues", name)
+	}
+	if p.AllowedPattern != "" && !regexp.MustCompile("^(?:"+p.AllowedPattern+")$").MatchString(value) {
+		return fmt.Errorf("Parameter '%s' must match pattern %s", name, p.AllowedPattern)
+	}
+	if p.Type == "Number" {
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil || (p.MinValue != nil && n < *p.MinValue) || (p.MaxValue != nil && n > *p.MaxValue) {
+			return fmt.Errorf("Parameter '%s' must be a number within its bounds", name)
+		}
+	}
+	return nil
 }
