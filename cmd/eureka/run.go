@@ -37,6 +37,9 @@ type cli struct {
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a token, or all credentials of a user."`
 	Token      tokenCmd      `cmd:"" help:"Mint a token for development, signed with the setting jwt_secret."`
 	Config     configCmd     `cmd:"" help:"Print, check and document the settings."`
+	Deploy     deployCmd     `cmd:"" help:"Deploy the serverless service into an AWS account."`
+	Info       infoCmd       `cmd:"" help:"Show what is deployed."`
+	Remove     removeCmd     `cmd:"" help:"Remove a deployment with everything it holds."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
