@@ -37,6 +37,8 @@ type Options struct {
 	Gone func(ctx context.Context, socketID string)
 	Now  func() time.Time // nil means time.Now
 	Log  *slog.Logger
+	// Meter is told of the capacity units that each request consumed, by many at once; nil for nobody.
+	Meter func(read, write float64)
 }
 
 // Engine is the ports on one table. It is safe for concurrent use, and holds nothing that another one would miss.
@@ -53,7 +55,7 @@ func Open(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Engine{options: o, table: table{client: o.Client, name: o.Table}}, nil
+	return &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter)}, nil
 }
 
 func (e *Engine) nowMillis() int64 { return e.options.Now().UnixMilli() }

@@ -16,10 +16,51 @@ const (
 	KeyTTL       = "ttl"
 )
 
-// table is the one table. Its methods translate DynamoDB's errors and repeat what was throttled or left unprocessed.
+// table is the one table. Its methods translate DynamoDB's errors and repeat what was throttled, not answered or left unprocessed, within the
+// caller's deadline. Their errors are eureka.Errors: CodeUnavailable when that did not help, a conditionError (see refused) for a condition that
+// did not hold, CodeTooLarge for an item over 400 KB, CodeInternal for anything else.
 type table struct {
 	client *dynamodb.Client
 	name   string
+	meter  func(read, write float64) // nil for none
+}
+
+func newTable(client *dynamodb.Client, name string, meter func(read, write float64)) table {
+	once := dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+		o.Retryer = aws.NopRetryer{}
+		o.RetryMaxAttempts = 1
+	})
+	return table{client: once, name: name, meter: meter}
+}
+
+// report asks for the consumed units when somebody wants to know them.
+func (t *table) report() types.ReturnConsumedCapacity {
+	if t.meter == nil {
+		return types.ReturnConsumedCapacityNone
+	}
+	return types.ReturnConsumedCapacityTotal
+}
+
+func (t *table) metered(read bool, consumed ...types.ConsumedCapacity) {
+	if t.meter == nil {
+		return
+	}
+	var units float64
+	for _, c := range consumed {
+		units += aws.ToFloat64(c.CapacityUnits)
+	}
+	if read {
+		t.meter(units, 0)
+	} else {
+		t.meter(0, units)
+	}
+}
+
+// meteredOne is metered for answers that have one figure or none.
+func (t *table) meteredOne(read bool, consumed *types.ConsumedCapacity) {
+	if consumed != nil {
+		t.metered(read, *consumed)
+	}
 }
 
 // Definition is the table as the engine needs it, for tests and the simulator; the CloudFormation template says the same, which a test checks.
