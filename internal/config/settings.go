@@ -37,15 +37,15 @@ type Settings struct {
 	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
 	Replicas                 int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
 	Node                     string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
-	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
-	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST,…"`
+	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN"`
+	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST"`
 	Insecure                 bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
 	AdminKey                 string           `help:"Credential that may do everything, at least 32 characters: with it the first API keys are made. Switches authentication on." default:"" env:"EUREKA_ADMIN_KEY" placeholder:"KEY" secret:"all"`
 	JWTSecret                string           `name:"jwt-secret" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Switches authentication on." default:"" env:"EUREKA_JWT_SECRET" placeholder:"SECRET" secret:"all"`
 	JWTPublicKey             string           `name:"jwt-public-key" help:"PEM file with the public key of tokens signed with RS256, ES256 or EdDSA. Switches authentication on." default:"" env:"EUREKA_JWT_PUBLIC_KEY" placeholder:"FILE"`
-	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL,…"`
-	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
-	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
+	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL"`
+	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER" placeholder:"ISSUER"`
+	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE" placeholder:"AUDIENCE"`
 	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
 	Sync                     string           `help:"When what is stored is written to the disk: always (before it is confirmed), or an interval; a machine that goes down loses up to that much." default:"1s" env:"EUREKA_SYNC" placeholder:"always|DURATION"`
 	MaxHistoryBytes          Size             `help:"Disk that the history of all channels may take; over it publishing to channels with history is refused. 0: what there is." default:"0" env:"EUREKA_MAX_HISTORY_BYTES" placeholder:"SIZE"`
@@ -101,6 +101,9 @@ func (s Settings) Verify() error {
 		return err
 	}
 	if _, _, err := s.SyncInterval(); err != nil {
+		return err
+	}
+	if err := s.checkTokens(); err != nil {
 		return err
 	}
 	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {

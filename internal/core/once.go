@@ -13,7 +13,7 @@ import (
 
 // kept is an answer as it is kept for a repeated request.
 type kept struct {
-	Request string          `json:"request"` // fingerprint of what was asked; "" when the key alone identifies it
+	Request string          `json:"request"` // fingerprint of what was asked
 	Answer  json.RawMessage `json:"answer"`
 }
 
@@ -55,7 +55,9 @@ func once[T any](ctx context.Context, c *Core, key, request string, do func() (T
 			return out, err
 		}
 		if k.Request != request {
-			return out, eureka.FieldError("Idempotency-Key", "was used for another request")
+			return out, &eureka.Error{
+				Code: eureka.CodeInvalid, Field: "Idempotency-Key", Message: "the Idempotency-Key, or id, was used for something else in the last five minutes",
+			}
 		}
 		return out, json.Unmarshal(k.Answer, &out)
 	}
