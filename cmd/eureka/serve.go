@@ -116,7 +116,7 @@ func (c *serveCmd) hints(host string) []string {
 	if c.AdminKey != "" {
 		hints = append(hints, `curl -H "X-Api-Key: $EUREKA_ADMIN_KEY" -d '{"name":"my-service","scopes":["publish"]}' http://`+host+"/keys")
 	}
-	return append(hints, `curl -H "Authorization: Bearer $EUREKA_TOKEN" http://`+host+"/channels/1000001")
+	return append(hints, `wscat -H "Authorization: Bearer $EUREKA_TOKEN" -c 'ws://`+host+"?channels=1000001'")
 }
 
 // natsURL is the address of the external NATS without its credentials.
