@@ -46,6 +46,7 @@ func TestCredentialCommands(t *testing.T) {
 		{made.Token, "history orders", 0, ""},
 		{made.Token, "publish orders 1", 5, `eureka: the credential lacks the scope "publish"`},
 		{"", "channels list", 4, "eureka: a credential is needed"},
+		{"", "--json channels list", 4, `{"error":{"code":"unauthenticated","message":"a credential is needed`},
 		{"ek_nonsense", "channels list", 4, "eureka: the API key is not known"},
 		{key + "x", "publish orders 1", 4, "eureka: the API key is not known"},
 		{"a.b.c", "channels list", 4, "eureka: the token"},
@@ -82,6 +83,20 @@ func TestCredentialsOfAnOpenService(t *testing.T) {
 		}
 	}
 	if r := run(t, environ, "token"); r.code != 3 || !strings.Contains(r.stderr, "jwt_secret: is not set") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestWithoutACredential: who shows none hears how a command is given one.
+func TestWithoutACredential(t *testing.T) {
+	address, _ := service(t, "--admin-key", adminKey)
+	environ := []string{"EUREKA_URL=http://" + address}
+	for _, args := range []string{"channels list", "listen orders"} {
+		if r := run(t, environ, strings.Fields(args)...); r.code != 4 || !strings.HasSuffix(r.stderr, "; give this command one with --token or EUREKA_TOKEN\n") {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+	if r := run(t, append(environ, "EUREKA_TOKEN=x"), "channels", "list"); r.code != 4 || strings.Contains(r.stderr, "give this command") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -188,6 +188,9 @@ func (s *session) fail(err error) int {
 	if !errors.As(err, &own) {
 		message = err.Error() // an error of the command line's own parts; nobody but its user sees it
 	}
+	if code == eureka.CodeUnauthenticated && s.token == "" && !s.json {
+		message += "; give this command one with --token or EUREKA_TOKEN"
+	}
 	s.complain(code, message)
 	if own != nil && own.Err != nil && !s.json {
 		_, _ = fmt.Fprintf(s.stderr, "  cause: %v\n", own.Err)
