@@ -266,14 +266,15 @@ func TestListenEnds(t *testing.T) {
 			refuse(ctx, c, "A")
 			say(ctx, c, `{"action":"error","channel":"B","error":{"code":"gap","message":"a gap ends nothing"}}`)
 		}
-		c, count := script(t, oneLeft, oneLeft, func(ctx context.Context, c *websocket.Conn) {
+		other := func(ctx context.Context, c *websocket.Conn) { refuse(ctx, c, "B") } // and A is back
+		c, count := script(t, oneLeft, oneLeft, other, func(ctx context.Context, c *websocket.Conn) {
 			refuse(ctx, c, "A")
 			refuse(ctx, c, "B")
 			_, _, _ = c.Read(ctx)
 		})
 		shown := 0
 		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B", "A"}, OnFrame: func(client.Frame) error { shown++; return nil }})
-		if eureka.CodeOf(err) != eureka.CodeNotFound || !strings.Contains(eureka.MessageOf(err), "no channel left to listen to: no B") || count.Load() != 3 || shown != 8 {
+		if eureka.CodeOf(err) != eureka.CodeNotFound || !strings.Contains(eureka.MessageOf(err), "no channel left to listen to: no B") || count.Load() != 4 || shown != 9 {
 			t.Errorf("ended with %v after %d connections and %d frames", err, count.Load(), shown)
 		}
 	})
