@@ -94,20 +94,8 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 	if l.OnState == nil {
 		l.OnState = func(string) {}
 	}
-	asked := l.Channels
-	l.Channels = nil
-	for _, name := range asked {
-		if !slices.Contains(l.Channels, name) { // the service answers for each once
-			l.Channels = append(l.Channels, name)
-		}
-		if err := eureka.CheckName("channel", name); err != nil {
-			return err
-		}
-		if since := l.Since[name]; since != "" {
-			if _, err := eureka.ParseCursor("since", since); err != nil {
-				return err
-			}
-		}
+	if err := l.check(); err != nil {
+		return err
 	}
 	run := &listening{Listener: l, client: c, since: maps.Clone(l.Since), begun: map[string]bool{}}
 	if run.since == nil {
@@ -142,6 +130,26 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// check leaves each channel once, since the service answers for each once, and refuses what is no name or cursor.
+func (l *Listener) check() error {
+	asked := l.Channels
+	l.Channels = nil
+	for _, name := range asked {
+		if !slices.Contains(l.Channels, name) {
+			l.Channels = append(l.Channels, name)
+		}
+		if err := eureka.CheckName("channel", name); err != nil {
+			return err
+		}
+		if since := l.Since[name]; since != "" {
+			if _, err := eureka.ParseCursor("since", since); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unsafe says which channels cannot be resumed.
@@ -229,9 +237,7 @@ func (l *listening) began(f Frame) error {
 		Cursor    string `json:"cursor"`
 		Recovered bool   `json:"recovered"`
 	}
-	if json.Unmarshal(f.Data, &data) != nil {
-		return nil // of a later version
-	}
+	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
 	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
 	l.begun[f.Channel] = true
 	if !data.Recovered {

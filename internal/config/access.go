@@ -59,6 +59,20 @@ func (s Settings) Issuers() ([]auth.Issuer, error) {
 	return issuers, nil
 }
 
+// checkAccess checks who may come in.
+func (s Settings) checkAccess() error {
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
+		return err
+	}
+	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
+		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
+	}
+	return s.checkTokens()
+}
+
 // checkTokens checks the settings about tokens as the service will, and names what is wrong as a setting.
 func (s Settings) checkTokens() error {
 	issuers, err := s.Issuers()
@@ -73,10 +87,10 @@ func (s Settings) checkTokens() error {
 	keys := map[string]string{"secret": "jwt_secret", "pem": "jwt_public_key", "jwks": "jwt_jwks", "name": "jwt_issuer", "audience": "jwt_audience"}
 	key := keys[e.Field[strings.LastIndexByte(e.Field, '.')+1:]]
 	text := strings.TrimPrefix(e.Message, e.Field+": ")
-	switch {
-	case key == "":
+	switch key {
+	case "":
 		return err
-	case key == "jwt_issuer":
+	case "jwt_issuer":
 		return eureka.FieldError(key, "the keys of tokens come from %d sources, and each needs an issuer of its own: write ISSUER=ADDRESS in jwt_jwks, and set jwt_issuer for the one that has none", len(issuers))
 	default:
 		return &eureka.Error{Code: e.Code, Field: key, Message: key + ": " + text, Err: e.Err}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"eureka"
-	"eureka/internal/auth"
 )
 
 // UndeclaredPolicy says what happens on channel ids that nobody created.
@@ -94,20 +93,11 @@ func (s Settings) Verify() error {
 	if err := s.engine(); err != nil {
 		return err
 	}
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
+	if err := s.checkAccess(); err != nil {
 		return err
 	}
 	if _, _, err := s.SyncInterval(); err != nil {
 		return err
-	}
-	if err := s.checkTokens(); err != nil {
-		return err
-	}
-	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
-		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
 	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
