@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -57,44 +56,6 @@ func (s Settings) Issuers() ([]auth.Issuer, error) {
 		issuers[i].Audience = s.JWTAudience
 	}
 	return issuers, nil
-}
-
-// checkAccess checks who may come in.
-func (s Settings) checkAccess() error {
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
-		return err
-	}
-	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
-		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
-	}
-	return s.checkTokens()
-}
-
-// checkTokens checks the settings about tokens as the service will, and names what is wrong as a setting.
-func (s Settings) checkTokens() error {
-	issuers, err := s.Issuers()
-	if err != nil || len(issuers) == 0 {
-		return err
-	}
-	_, err = auth.NewTokens(auth.TokenOptions{Issuers: issuers}) // fetches nothing
-	e, ok := errors.AsType[*eureka.Error](err)
-	if !ok {
-		return err
-	}
-	keys := map[string]string{"secret": "jwt_secret", "pem": "jwt_public_key", "jwks": "jwt_jwks", "name": "jwt_issuer", "audience": "jwt_audience"}
-	key := keys[e.Field[strings.LastIndexByte(e.Field, '.')+1:]]
-	text := strings.TrimPrefix(e.Message, e.Field+": ")
-	switch key {
-	case "":
-		return err
-	case "jwt_issuer":
-		return eureka.FieldError(key, "the keys of tokens come from %d sources, and each needs an issuer of its own: write ISSUER=ADDRESS in jwt_jwks, and set jwt_issuer for the one that has none", len(issuers))
-	default:
-		return &eureka.Error{Code: e.Code, Field: key, Message: key + ": " + text, Err: e.Err}
-	}
 }
 
 // SyncInterval reads the setting sync: always, or an interval.

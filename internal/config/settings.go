@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/auth"
 )
 
 // UndeclaredPolicy says what happens on channel ids that nobody created.
@@ -42,9 +43,9 @@ type Settings struct {
 	AdminKey                 string           `help:"Credential that may do everything, at least 32 characters: with it the first API keys are made. Switches authentication on." default:"" env:"EUREKA_ADMIN_KEY" placeholder:"KEY" secret:"all"`
 	JWTSecret                string           `name:"jwt-secret" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Switches authentication on." default:"" env:"EUREKA_JWT_SECRET" placeholder:"SECRET" secret:"all"`
 	JWTPublicKey             string           `name:"jwt-public-key" help:"PEM file with the public key of tokens signed with RS256, ES256 or EdDSA. Switches authentication on." default:"" env:"EUREKA_JWT_PUBLIC_KEY" placeholder:"FILE"`
-	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL"`
-	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER" placeholder:"ISSUER"`
-	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE" placeholder:"AUDIENCE"`
+	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL,…"`
+	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
+	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
 	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
 	Sync                     string           `help:"When what is stored is written to the disk: always (before it is confirmed), or an interval; a machine that goes down loses up to that much." default:"1s" env:"EUREKA_SYNC" placeholder:"always|DURATION"`
 	MaxHistoryBytes          Size             `help:"Disk that the history of all channels may take; over it publishing to channels with history is refused. 0: what there is." default:"0" env:"EUREKA_MAX_HISTORY_BYTES" placeholder:"SIZE"`
@@ -93,11 +94,17 @@ func (s Settings) Verify() error {
 	if err := s.engine(); err != nil {
 		return err
 	}
-	if err := s.checkAccess(); err != nil {
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
 		return err
 	}
 	if _, _, err := s.SyncInterval(); err != nil {
 		return err
+	}
+	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
+		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
 	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
