@@ -103,6 +103,9 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 		if err := core.CheckKey("Idempotency-Key", key); err != nil {
 			return Broadcasted{}, err
 		}
+		if in.Key != "" {
+			key = keyed(in.Key, 0) // a key may be longer than the id of an event
+		}
 		result, err := a.core.Route(ctx, who(ctx), eureka.Event{
 			ID: key, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
 		})

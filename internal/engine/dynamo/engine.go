@@ -48,6 +48,7 @@ type Engine struct {
 	table    table
 	instance string // tells this engine's claims from those of others
 	keys     *Keys
+	looks    looks
 }
 
 // Open returns an Engine; it makes no request.
