@@ -30,7 +30,7 @@ func start(get func(name string) string, out io.Writer) (lambdaapp.Handler, erro
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: settings.LogLevel}))
 	var handler lambdaapp.Handler
 	if err == nil {
-		handler, err = lambdaapp.New(lambdaapp.Options{Settings: settings, Version: version(), Log: log})
+		handler, err = lambdaapp.New(lambdaapp.Options{Settings: settings, Version: version(settings.Version), Log: log})
 	}
 	if err != nil {
 		log.Error("the function cannot start", slog.String("role", string(settings.Role)), slog.Any("error", err))
@@ -38,7 +38,11 @@ func start(get func(name string) string, out io.Writer) (lambdaapp.Handler, erro
 	return handler, err
 }
 
-func version() string {
+// version is what the deployment said, else what the build knows.
+func version(deployed string) string {
+	if deployed != "" {
+		return deployed
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}

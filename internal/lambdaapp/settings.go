@@ -52,6 +52,7 @@ type Settings struct {
 	AllowUndeclared  bool
 	MaxSubscriptions int
 	LogLevel         slog.Level
+	Version          string // of what was deployed; "" when nobody said
 
 	AWS AWS
 }
@@ -72,7 +73,7 @@ func FromEnv(get func(name string) string) (Settings, error) {
 		ManagementURL: get("EUREKA_MANAGEMENT_URL"), Auth: Authentication(get("EUREKA_AUTH")),
 		AdminKey: get("EUREKA_ADMIN_KEY"), JWTSecret: get("EUREKA_JWT_SECRET"), JWTPublicKeyPEM: get("EUREKA_JWT_PUBLIC_KEY_PEM"),
 		JWTJWKS: list(get("EUREKA_JWT_JWKS")), JWTIssuer: get("EUREKA_JWT_ISSUER"), JWTAudience: list(get("EUREKA_JWT_AUDIENCE")),
-		AllowedOrigins: list(get("EUREKA_ALLOWED_ORIGINS")),
+		AllowedOrigins: list(get("EUREKA_ALLOWED_ORIGINS")), Version: get("EUREKA_VERSION"),
 		AWS: AWS{
 			Region: get("AWS_REGION"), AccessKeyID: get("AWS_ACCESS_KEY_ID"), SecretAccessKey: get("AWS_SECRET_ACCESS_KEY"),
 			SessionToken: get("AWS_SESSION_TOKEN"), DynamoDBEndpoint: get("AWS_ENDPOINT_URL_DYNAMODB"), SQSEndpoint: get("AWS_ENDPOINT_URL_SQS"),

@@ -37,10 +37,10 @@ func TestFromEnv(t *testing.T) {
 		"all": {map[string]string{
 			"EUREKA_JWT_SECRET": "s", "EUREKA_JWT_PUBLIC_KEY_PEM": "p", "EUREKA_JWT_JWKS": "https://a/keys, https://b=https://b/keys", "EUREKA_JWT_ISSUER": "i",
 			"EUREKA_JWT_AUDIENCE": "x,y", "EUREKA_ALLOWED_ORIGINS": " https://app.example.com ,", "EUREKA_UNDECLARED_CHANNELS": "allow",
-			"EUREKA_MAX_SUBSCRIPTIONS": "7", "EUREKA_LOG_LEVEL": "debug", "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL_DYNAMODB": "http://d", "AWS_ENDPOINT_URL_SQS": "http://q",
+			"EUREKA_MAX_SUBSCRIPTIONS": "7", "EUREKA_LOG_LEVEL": "debug", "EUREKA_VERSION": "1.2", "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL_DYNAMODB": "http://d", "AWS_ENDPOINT_URL_SQS": "http://q",
 		}, func(s *Settings) {
 			s.JWTSecret, s.JWTPublicKeyPEM, s.JWTJWKS, s.JWTIssuer, s.JWTAudience = "s", "p", []string{"https://a/keys", "https://b=https://b/keys"}, "i", []string{"x", "y"}
-			s.AllowedOrigins, s.AllowUndeclared, s.MaxSubscriptions, s.LogLevel = []string{"https://app.example.com"}, true, 7, slog.LevelDebug
+			s.AllowedOrigins, s.AllowUndeclared, s.MaxSubscriptions, s.LogLevel, s.Version = []string{"https://app.example.com"}, true, 7, slog.LevelDebug, "1.2"
 			s.AWS.SessionToken, s.AWS.DynamoDBEndpoint, s.AWS.SQSEndpoint = "t", "http://d", "http://q"
 		}},
 		"open":                    {map[string]string{"EUREKA_AUTH": "none"}, func(s *Settings) { s.Auth, s.AllowUndeclared = AuthNone, true }},
