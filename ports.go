@@ -48,6 +48,15 @@ type SubscriberCounter interface {
 	CountSubscribers(ctx context.Context, channelIDs []string) (map[string]int, error)
 }
 
+// SocketIdentities is an optional capability of Sockets: it keeps who is behind each socket, for edges that hold nothing between two frames. Add
+// stores Socket.Identity.
+type SocketIdentities interface {
+	// Identities returns who is behind each of the sockets, at most MaxLimit of them; one that has ended is absent.
+	Identities(ctx context.Context, socketIDs ...string) (map[string]Identity, error)
+	// SetIdentity replaces who is behind a socket; CodeNotFound when it has ended.
+	SetIdentity(ctx context.Context, socketID string, id Identity) error
+}
+
 // Fanout delivers a message to every subscriber of its channel, on whichever node it is.
 type Fanout interface {
 	// Deliver accepts a message for delivery. With m.Retention it is stored first: once accepted it is in the channel's history, and

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Limits of a socket's fields, in bytes. Longer values of Remote, Origin and Agent are cut by the edge, not refused.
@@ -25,6 +26,8 @@ type Socket struct {
 	ConnectedAt   int64
 	ExpiresAt     int64          // when the service will close it because of its age; 0 for never. Readers ignore an expired socket
 	Subscriptions []Subscription // ordered by ChannelID
+	// Identity is who is behind it, for Add alone: engines that keep it are SocketIdentities, and no method of Sockets returns it.
+	Identity Identity `json:"-"`
 }
 
 // Validate checks the fields that come from outside and returns a CodeInvalid error that names the first at fault.
@@ -47,6 +50,19 @@ func (s Socket) Validate() error {
 		}
 	}
 	return nil
+}
+
+// CutAgent makes what a client says of itself fit Remote, Origin and Agent: at most MaxAgentLength bytes, without control characters.
+func CutAgent(s string) string {
+	if len(s) > MaxAgentLength {
+		s = s[:MaxAgentLength]
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
 }
 
 // Subscription is one socket's interest in one channel. A socket has at most one per channel; subscribing again

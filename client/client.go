@@ -68,6 +68,7 @@ type List[T any] struct {
 type Message struct {
 	Data  json.RawMessage `json:"data"`            // one JSON value
 	Event string          `json:"event,omitempty"` // "" means message
+	Key   string          `json:"id,omitempty"`    // of a publish: the same one within five minutes publishes once; "" for none
 }
 
 // Published says what became of a message.

@@ -7,14 +7,12 @@ import (
 
 	"eureka"
 	"eureka/internal/auth"
-	"eureka/internal/engine/natsengine"
 )
 
 // access says who is behind a request: by credentials, or, on an open service, by what the client calls itself.
 type access struct {
 	authenticator *auth.Authenticator // nil on an open service
 	hosts         *auth.Hosts
-	engine        *natsengine.Engine
 }
 
 // newAccess makes what the settings ask for. Keys that cannot be fetched now are fetched when they are needed.
@@ -22,7 +20,7 @@ func (a *App) newAccess(ctx context.Context) (*access, error) {
 	s := a.options.Settings
 	hosts, err := auth.NewHosts(s.AllowedHosts, s.Insecure)
 	if err != nil || !s.Authenticated() {
-		return &access{hosts: hosts, engine: a.engine}, err
+		return &access{hosts: hosts}, err
 	}
 	var tokens *auth.Tokens
 	issuers, err := s.Issuers()
@@ -38,7 +36,7 @@ func (a *App) newAccess(ctx context.Context) (*access, error) {
 		}
 	}
 	authenticator, err := auth.NewAuthenticator(auth.AuthenticatorOptions{Tokens: tokens, AdminKey: s.AdminKey, Keys: a.engine})
-	return &access{authenticator: authenticator, engine: a.engine}, err
+	return &access{authenticator: authenticator}, err
 }
 
 // identify is who is behind a request.
@@ -62,10 +60,8 @@ func (x *access) revoked(id eureka.Identity) bool {
 	if x.authenticator == nil {
 		return false
 	}
-	if x.engine.Revoked(id) {
-		return true
-	}
-	return x.authenticator.Withdrawn(id)
+	id.ExpiresAt = 0 // the gateway closes what has expired by itself, and says so
+	return x.authenticator.Check(id) != nil
 }
 
 // guard refuses requests to other host names than the service's, before anything else sees them.

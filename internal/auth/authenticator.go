@@ -79,13 +79,36 @@ func (a *Authenticator) Verify(ctx context.Context, credential string) (eureka.I
 	if err != nil {
 		return eureka.Identity{}, err
 	}
-	if id.ExpiresAt != 0 && a.now().UnixMilli() >= id.ExpiresAt {
-		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated, "the credential has expired")
-	}
-	if a.keys.Revoked(id) {
-		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated, "the credential was revoked")
+	if err := a.holds(id); err != nil {
+		return eureka.Identity{}, err
 	}
 	return id, nil
+}
+
+// Check says whether an identity that Verify returned before still holds. CodeUnauthenticated when it has expired, was revoked, or came from an
+// API key that is no longer there.
+func (a *Authenticator) Check(id eureka.Identity) error {
+	if err := a.holds(id); err != nil {
+		return err
+	}
+	if _, there := a.keys.Key(id.KeyID); id.KeyID != "" && !there {
+		return errRevoked()
+	}
+	return nil
+}
+
+func (a *Authenticator) holds(id eureka.Identity) error {
+	if id.ExpiresAt != 0 && a.now().UnixMilli() >= id.ExpiresAt {
+		return eureka.Errorf(eureka.CodeUnauthenticated, "the credential has expired")
+	}
+	if a.keys.Revoked(id) {
+		return errRevoked()
+	}
+	return nil
+}
+
+func errRevoked() error {
+	return eureka.Errorf(eureka.CodeUnauthenticated, "the credential was revoked")
 }
 
 func (a *Authenticator) verify(ctx context.Context, credential string) (eureka.Identity, error) {
@@ -115,15 +138,6 @@ func (a *Authenticator) verifyKey(credential string) (eureka.Identity, error) {
 		return eureka.Identity{}, wrong
 	}
 	return k.Identity(), nil
-}
-
-// Withdrawn reports whether an identity came from an API key that is no longer there.
-func (a *Authenticator) Withdrawn(id eureka.Identity) bool {
-	if id.KeyID == "" {
-		return false
-	}
-	_, there := a.keys.Key(id.KeyID)
-	return !there
 }
 
 // credentialOf finds the one credential of a request, "" for none.

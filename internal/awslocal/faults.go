@@ -33,6 +33,7 @@ type Faults struct {
 type Usage struct {
 	Calls                 map[string]int // requests that were carried out, by operation
 	Throttled, Cut, Lost  int            // requests that a fault hit
+	Crashed               int            // requests refused since CrashAfter
 	Unprocessed           int            // items of batches that a fault left
 	ReadUnits, WriteUnits float64        // capacity units that DynamoDB reported; failed conditions, which are billed, report none
 }
@@ -148,6 +149,7 @@ func (p *Proxy) decide(operation string) fate {
 		d.crashed = p.writes == 0
 	}
 	if d.crashed {
+		p.usage.Crashed++
 		return d
 	}
 	f := p.faults

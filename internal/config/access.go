@@ -2,7 +2,6 @@ package config
 
 import (
 	"os"
-	"strings"
 	"time"
 
 	"eureka"
@@ -43,14 +42,7 @@ func (s Settings) Issuers() ([]auth.Issuer, error) {
 		issuers = append(issuers, auth.Issuer{Name: s.JWTIssuer, PEM: text})
 	}
 	for _, entry := range s.JWTJWKS {
-		// An issuer is most often an address itself, so only "=http" parts the two.
-		name, address, named := strings.Cut(entry, "=http")
-		if named {
-			address = "http" + address
-		} else {
-			name, address = s.JWTIssuer, entry
-		}
-		issuers = append(issuers, auth.Issuer{Name: name, JWKS: address})
+		issuers = append(issuers, auth.JWKSIssuer(entry, s.JWTIssuer))
 	}
 	for i := range issuers {
 		issuers[i].Audience = s.JWTAudience

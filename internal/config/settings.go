@@ -37,8 +37,8 @@ type Settings struct {
 	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
 	Replicas                 int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
 	Node                     string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
-	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
-	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST,…"`
+	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN"`
+	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST"`
 	Insecure                 bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
 	AdminKey                 string           `help:"Credential that may do everything, at least 32 characters: with it the first API keys are made. Switches authentication on." default:"" env:"EUREKA_ADMIN_KEY" placeholder:"KEY" secret:"all"`
 	JWTSecret                string           `name:"jwt-secret" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Switches authentication on." default:"" env:"EUREKA_JWT_SECRET" placeholder:"SECRET" secret:"all"`

@@ -35,7 +35,7 @@ func (c *Core) Connect(ctx context.Context, r ConnectRequest) (ConnectResult, er
 	}
 	socket := eureka.Socket{
 		ID: r.SocketID, User: r.Identity.User, Node: c.node,
-		Remote: r.Remote, Origin: r.Origin, Agent: r.Agent, ConnectedAt: now,
+		Remote: r.Remote, Origin: r.Origin, Agent: r.Agent, ConnectedAt: now, Identity: r.Identity,
 	}
 	if c.maxAge > 0 {
 		socket.ExpiresAt = now + c.maxAge.Milliseconds()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // kept is an answer as it is kept for a repeated request.
 type kept struct {
-	Request string          `json:"request"` // fingerprint of what was asked; "" when the key alone identifies it
+	Request string          `json:"request"` // fingerprint of what was asked
 	Answer  json.RawMessage `json:"answer"`
 }
 
@@ -21,9 +22,7 @@ type kept struct {
 func onceKey(parts ...string) string {
 	h := sha256.New()
 	for _, part := range parts {
-		n := len(part)
-		h.Write([]byte{byte(n >> 8), byte(n)}) // parts are shorter than 64 KiB
-		h.Write([]byte(part))
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil)[:20])
 }
@@ -55,7 +54,9 @@ func once[T any](ctx context.Context, c *Core, key, request string, do func() (T
 			return out, err
 		}
 		if k.Request != request {
-			return out, eureka.FieldError("Idempotency-Key", "was used for another request")
+			return out, &eureka.Error{
+				Code: eureka.CodeInvalid, Field: "Idempotency-Key", Message: "the Idempotency-Key, or id, was used for something else in the last five minutes",
+			}
 		}
 		return out, json.Unmarshal(k.Answer, &out)
 	}

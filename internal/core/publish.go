@@ -72,7 +72,8 @@ type RouteResult struct {
 // Route delivers an event to every declared channel of its service, modelType and modelId, to the undeclared channels
 // service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one. A channel gets it once. When a
 // delivery fails the others are made all the same and the error is returned, so that the reporter tries again. An event with an id is
-// accepted once in five minutes for its service, on all nodes, and gets the same result again.
+// accepted once in five minutes for its service and the channel that it names, on all nodes, and gets the same result again. CodeInvalid when the
+// id came with another event.
 func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) (RouteResult, error) {
 	if err := ev.Validate(); err != nil {
 		return RouteResult{}, err
@@ -91,10 +92,12 @@ func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) 
 	if err != nil {
 		return RouteResult{}, err
 	}
+	request := ""
 	if ev.ID != "" {
-		m.Key = onceKey("event", ev.Service, ev.ID)
+		m.Key = onceKey("event", ev.Service, ev.ChannelID, ev.ID)
+		request = fingerprint([]any{ev.ModelType, ev.ModelID, m.Event, m.Data})
 	}
-	return once(ctx, c, m.Key, "", func() (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
+	return once(ctx, c, m.Key, request, func() (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
 }
 
 // deliverTo delivers a message on each of the channels.

@@ -30,6 +30,11 @@ func (c *Core) frameRefresh(ctx context.Context, r FrameRequest, f protocol.Clie
 	if err := c.dropUncovered(ctx, fresh, socket); err != nil {
 		return protocol.Reply{}, nil, err
 	}
+	if keeper, keeps := c.ports.Sockets.(eureka.SocketIdentities); keeps {
+		if err := keeper.SetIdentity(ctx, r.SocketID, fresh); err != nil {
+			return protocol.Reply{}, nil, err
+		}
+	}
 	data, err := json.Marshal(struct {
 		ExpiresAt int64 `json:"expiresAt,omitempty"`
 	}{fresh.ExpiresAt})

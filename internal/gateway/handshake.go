@@ -13,10 +13,8 @@ import (
 	"eureka"
 	"eureka/internal/core"
 	"eureka/internal/problem"
+	"eureka/internal/protocol"
 )
-
-// Subprotocol is what a client may offer to say that it speaks this protocol.
-const Subprotocol = "eureka.v1"
 
 // acceptSuffix is the constant of RFC 6455 section 1.3.
 const acceptSuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -36,7 +34,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // accept returns an error for as long as the answer is still to be written.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if !g.options.Origins.Allowed(r) {
-		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", cut(r.Header.Get("Origin")))
+		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
 	}
 	if limit := g.admission.handshake(g.open()); limit != "" {
 		return g.refuse(limit)
@@ -63,7 +61,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), g.limits.HandshakeTimeout)
 	result, err := g.options.Handler.Connect(ctx, core.ConnectRequest{
 		SocketID: id, Identity: identity, Query: r.URL.Query(),
-		Remote: remote(r), Origin: cut(r.Header.Get("Origin")), Agent: cut(r.UserAgent()),
+		Remote: remote(r), Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()),
 	})
 	cancel()
 	if err != nil {
@@ -130,8 +128,8 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
 		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
 	// A browser that offered protocols hangs up unless one of them is chosen; the one with the token never is.
-	if hasToken(r.Header, "Sec-Websocket-Protocol", Subprotocol) {
-		answer += "Sec-WebSocket-Protocol: " + Subprotocol + "\r\n"
+	if hasToken(r.Header, "Sec-Websocket-Protocol", protocol.Subprotocol) {
+		answer += "Sec-WebSocket-Protocol: " + protocol.Subprotocol + "\r\n"
 	}
 	if err = c.SetDeadline(time.Now().Add(writeTimeout)); err == nil {
 		_, err = c.Write([]byte(answer + "\r\n"))
@@ -161,18 +159,5 @@ func remote(r *http.Request) string {
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return cut(host)
-}
-
-// cut keeps what a client says of itself within the socket's limits.
-func cut(s string) string {
-	if len(s) > eureka.MaxAgentLength {
-		s = s[:eureka.MaxAgentLength]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
+	return eureka.CutAgent(host)
 }

@@ -1,31 +1,23 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"reflect"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"eureka"
 	"eureka/internal/core"
+	"eureka/internal/intake"
 )
-
-// maxEvents is how many events one request may report.
-const maxEvents = 1000
-
-// timestampLayout is the original's ts, which is taken as UTC.
-const timestampLayout = "2006-01-02 15:04:05"
 
 // EventBody is one event as a service reports it. The field names are the original's.
 type EventBody struct {
@@ -111,6 +103,9 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 		if err := core.CheckKey("Idempotency-Key", key); err != nil {
 			return Broadcasted{}, err
 		}
+		if in.Key != "" {
+			key = keyed(in.Key, 0) // a key may be longer than the id of an event
+		}
 		result, err := a.core.Route(ctx, who(ctx), eureka.Event{
 			ID: key, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
 		})
@@ -126,7 +121,7 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 }
 
 func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
-	events, err := decodeEvents(in.RawBody)
+	events, err := intake.Events(in.RawBody)
 	if err != nil {
 		return Accepted{}, err
 	}
@@ -162,88 +157,6 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 func keyed(key string, i int) string {
 	sum := sha256.Sum256([]byte(strconv.Itoa(i) + " " + key))
 	return "request-" + hex.EncodeToString(sum[:16])
-}
-
-// decodeEvents reads one event or an array of them and checks all before any is routed. The error names the index.
-func decodeEvents(raw []byte) ([]eureka.Event, error) {
-	raw = bytes.TrimSpace(raw)
-	items := []json.RawMessage{raw}
-	array := len(raw) > 0 && raw[0] == '['
-	if array {
-		items = nil
-		if err := json.Unmarshal(raw, &items); err != nil {
-			return nil, eureka.FieldError("body", "is not valid JSON")
-		}
-	}
-	switch {
-	case len(items) == 0:
-		return nil, eureka.FieldError("body", "has no event")
-	case len(items) > maxEvents:
-		return nil, eureka.Errorf(eureka.CodeTooLarge, "the body has %d events, the limit is %d", len(items), maxEvents)
-	}
-	events := make([]eureka.Event, 0, len(items))
-	for i, item := range items {
-		ev, err := decodeEvent(item)
-		if err != nil {
-			if array {
-				err = eureka.WrapError(eureka.CodeOf(err), err, "event %d: %s", i, eureka.MessageOf(err))
-			}
-			return nil, err
-		}
-		events = append(events, ev)
-	}
-	return events, nil
-}
-
-func decodeEvent(raw json.RawMessage) (eureka.Event, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return eureka.Event{}, eureka.FieldError("body", "is not a JSON object")
-	}
-	ev := eureka.Event{Data: fields["data"]}
-	for key, to := range map[string]*string{
-		"id": &ev.ID, "channelId": &ev.ChannelID, "service": &ev.Service, "modelType": &ev.ModelType, "modelId": &ev.ModelID, "event": &ev.Event,
-	} {
-		value, ok := fields[key]
-		delete(fields, key)
-		if !ok || string(value) == "null" {
-			continue
-		}
-		if json.Unmarshal(value, to) != nil {
-			return eureka.Event{}, eureka.FieldError(key, "must be a string")
-		}
-	}
-	ts, err := timestamp(fields["ts"])
-	if err != nil {
-		return eureka.Event{}, err
-	}
-	ev.TS = ts
-	delete(fields, "ts")
-	delete(fields, "data")
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		return eureka.Event{}, eureka.FieldError(key, "is no field of an event")
-	}
-	if len(ev.Data) == 0 {
-		return eureka.Event{}, eureka.FieldError("data", "is missing")
-	}
-	return ev, ev.Validate()
-}
-
-func timestamp(raw json.RawMessage) (int64, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return 0, nil
-	}
-	var ms int64
-	if json.Unmarshal(raw, &ms) == nil && ms >= 0 {
-		return ms, nil
-	}
-	var written string
-	if json.Unmarshal(raw, &written) == nil {
-		if at, err := time.Parse(timestampLayout, written); err == nil && at.UnixMilli() >= 0 {
-			return at.UnixMilli(), nil
-		}
-	}
-	return 0, eureka.FieldError("ts", "must be epoch milliseconds or YYYY-MM-DD HH:mm:ss")
 }
 
 func indent(v any) ([]byte, error) {

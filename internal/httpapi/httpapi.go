@@ -29,6 +29,7 @@ type Options struct {
 	Identify   func(*http.Request) (eureka.Identity, error)
 	Hello      func() Hello                // what GET /hello says
 	Ready      func(context.Context) error // nil while the node takes traffic
+	SocketURL  string                      // where clients open sockets; "" for the host that serves the API
 	Gatherer   prometheus.Gatherer         // what GET /metrics shows; nil for nothing
 	Registerer prometheus.Registerer       // nil for no metrics of the API itself
 	MaxBody    int64                       // bytes; 0 means DefaultMaxBody

@@ -16,19 +16,25 @@ type scenario struct {
 	steps   []step
 }
 
+// TestGoldenScenarios runs each scenario behind net/http and behind API Gateway's events: the answers are the same.
 func TestGoldenScenarios(t *testing.T) {
 	for _, sc := range scenarios() {
-		t.Run(sc.name, func(t *testing.T) {
-			w := newWorld(t, sc.deny, sc.options)
-			if sc.dial != "" {
-				w.dial(sc.dial)
-			}
-			var got strings.Builder
-			for _, s := range sc.steps {
-				got.WriteString(w.run(s))
-			}
-			golden(t, sc.name, got.String())
-		})
+		for _, edge := range []string{"server", "functions"} {
+			t.Run(sc.name+"/"+edge, func(t *testing.T) {
+				w := newWorld(t, sc.deny, sc.options)
+				if edge == "functions" {
+					w.behindEvents()
+				}
+				if sc.dial != "" {
+					w.dial(sc.dial)
+				}
+				var got strings.Builder
+				for _, s := range sc.steps {
+					got.WriteString(w.run(s))
+				}
+				golden(t, sc.name, got.String())
+			})
+		}
 	}
 }
 

@@ -36,6 +36,7 @@ const patience = 20 * time.Second
 type world struct {
 	t       *testing.T
 	server  *httptest.Server
+	api     http.Handler // behind the server
 	clock   atomic.Int64 // epoch milliseconds
 	options Options
 	first   string // the first revision an answer showed
@@ -88,7 +89,8 @@ func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.serve(api, w.newGateway(hub, c, origins))
+	w.api = api
+	w.serve(w.newGateway(hub, c, origins))
 	return w
 }
 
@@ -105,13 +107,13 @@ func (w *world) newGateway(hub *gateway.Hub, c *core.Core, origins *auth.Origins
 	return g
 }
 
-func (w *world) serve(api http.Handler, g *gateway.Gateway) {
+func (w *world) serve(g *gateway.Gateway) {
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" {
 			g.ServeHTTP(rw, r)
 			return
 		}
-		api.ServeHTTP(rw, r)
+		w.api.ServeHTTP(rw, r)
 	}))
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)

@@ -40,6 +40,7 @@ func Sockets(t *testing.T, newHarness func(t *testing.T) SocketsHarness) {
 		{"ListFromEveryNode", socketsListFromEveryNode},
 		{"PageWhileOthersComeAndGo", socketsPageWhileOthersComeAndGo},
 		{"Counts", socketsCounts},
+		{"Identities", socketsIdentities},
 		{"QueriesRefused", socketsQueriesRefused},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newHarness(t)) })

@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -58,10 +59,10 @@ func Write(w http.ResponseWriter, err error) { Of(err).Write(w) }
 
 // Write answers a request with the details.
 func (d *Details) Write(w http.ResponseWriter) {
-	body, err := json.Marshal(d)
-	if err != nil {
-		body = []byte(`{}`) // strings, numbers and a bool always encode
-	}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // the answer is for people too, and never HTML
+	_ = encoder.Encode(d)        // strings, numbers and a bool always encode
 	w.Header().Set("Content-Type", ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -69,5 +70,5 @@ func (d *Details) Write(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
 	w.WriteHeader(d.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that went away cannot be told
+	_, _ = w.Write(body.Bytes()) // a client that went away cannot be told
 }

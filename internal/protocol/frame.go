@@ -9,6 +9,9 @@ import (
 	"eureka"
 )
 
+// Subprotocol is the WebSocket subprotocol that a client may offer to say that it speaks this protocol.
+const Subprotocol = "eureka.v1"
+
 // Limits of a client frame beyond eureka.MaxFrameBytes.
 const (
 	MaxDepth        = 64  // nested arrays and objects

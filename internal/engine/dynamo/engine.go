@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"time"
@@ -43,8 +44,11 @@ type Options struct {
 
 // Engine is the ports on one table. It is safe for concurrent use, and holds nothing that another one would miss.
 type Engine struct {
-	options Options
-	table   table
+	options  Options
+	table    table
+	instance string // tells this engine's claims from those of others
+	keys     *Keys
+	looks    looks
 }
 
 // Open returns an Engine; it makes no request.
@@ -55,7 +59,9 @@ func Open(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter)}, nil
+	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text()}
+	e.keys = newKeys(e)
+	return e, nil
 }
 
 func (e *Engine) nowMillis() int64 { return e.options.Now().UnixMilli() }

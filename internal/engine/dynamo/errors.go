@@ -21,6 +21,7 @@ type conditionError struct {
 	item item // as it stands in the table; nil when there is none
 	// unsure says that an earlier try of the same write got no answer: it may be the very thing that makes the condition fail now.
 	unsure bool
+	step   int // of a transaction: the step whose condition it was, from 0
 }
 
 // Error implements error.

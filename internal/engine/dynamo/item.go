@@ -23,9 +23,13 @@ func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
-func binary(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
+func unsigned(n uint64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatUint(n, 10)}
+}
 
-func flag(b bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: b} }
+func blob(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
+
+func boolean(b bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: b} }
 
 func texts(list []string) types.AttributeValue {
 	values := make([]types.AttributeValue, len(list))
@@ -54,14 +58,14 @@ func (i item) number(name string) int64 {
 	return 0
 }
 
-func (i item) binary(name string) []byte {
+func (i item) blob(name string) []byte {
 	if v, ok := i[name].(*types.AttributeValueMemberB); ok {
 		return v.Value
 	}
 	return nil
 }
 
-func (i item) flag(name string) bool {
+func (i item) boolean(name string) bool {
 	v, ok := i[name].(*types.AttributeValueMemberBOOL)
 	return ok && v.Value
 }

@@ -85,7 +85,7 @@ var hashEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPa
 func hash(parts ...string) string {
 	h := sha256.New()
 	for _, part := range parts {
-		h.Write([]byte{byte(len(part) >> 8), byte(len(part))}) // parts are shorter than 64 KiB
+		h.Write([]byte{byte(len(part) >> 8 & 0xff), byte(len(part) & 0xff)}) // parts are shorter than 64 KiB
 		h.Write([]byte(part))
 	}
 	return hashEncoding.EncodeToString(h.Sum(nil)[:10])

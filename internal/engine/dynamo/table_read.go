@@ -103,7 +103,7 @@ func (t *table) pages(ctx context.Context, q query) iter.Seq2[[]item, error] {
 		left := q.limit
 		for {
 			if q.limit > 0 {
-				in.Limit = aws.Int32(int32(min(left, 1<<20))) //nolint:gosec // it fits
+				in.Limit = aws.Int32(int32(min(left, 1<<20)))
 			}
 			out, err := t.page(ctx, in)
 			if err != nil {

@@ -20,6 +20,8 @@ type Task struct {
 	Body    []byte   `json:"body,omitempty"`    // what protocol.MessageBody made
 	Except  []string `json:"except,omitempty"`  // socket ids
 	Sockets []string `json:"sockets,omitempty"` // TaskSend; TaskReplay: one
+	Replay  string   `json:"replay,omitempty"`  // id of a TaskReplay
+	Entry   string   `json:"entry,omitempty"`   // sort key of the subscriber, of a TaskReplay
 	Frames  [][]byte `json:"frames,omitempty"`
 	Since   int64    `json:"since,omitempty"`   // epoch milliseconds when the work began; it is given up after a while
 	Attempt int      `json:"attempt,omitempty"` // how often it was put back already

@@ -176,6 +176,15 @@ func suites(t *testing.T, oneServer bool, open opener) {
 	}
 	t.Run("Fanout", func(t *testing.T) { porttest.Fanout(t, live) })
 	t.Run("Sender", func(t *testing.T) { porttest.Sender(t, live) })
+	t.Run("Credentials", func(t *testing.T) {
+		porttest.Credentials(t, func(t *testing.T) porttest.CredentialsHarness {
+			var h porttest.CredentialsHarness
+			for _, n := range open(t) {
+				h.Nodes = append(h.Nodes, porttest.CredentialsNode{Credentials: n.engine.Credentials(), Key: n.engine.Key, Revoked: n.engine.Revoked})
+			}
+			return h
+		})
+	})
 }
 
 func TestEmbedded(t *testing.T) {

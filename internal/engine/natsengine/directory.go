@@ -49,6 +49,7 @@ func (d *directory) Add(_ context.Context, s eureka.Socket) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	s.Identity = eureka.Identity{} // the gateway has it
 	return d.engine.options.Registry.Add(s)
 }
 

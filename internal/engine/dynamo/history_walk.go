@@ -1,0 +1,131 @@
+package dynamo
+
+import (
+	"context"
+	"time"
+
+	"eureka"
+)
+
+// How a reader treats a hole: an offset that was given, with nothing stored although later ones are. Its writer is between two steps, or was cut off.
+const (
+	holePatience = 2 * time.Second
+	holePause    = 25 * time.Millisecond
+	walkBytes    = 4 << 20 // of the messages of one walk, so that a page of large ones does not fill a function's memory
+)
+
+// walk is a reading of a history offset by offset.
+type walk struct {
+	from    uint64 // behind this offset
+	limit   int    // messages; 0: no limit
+	lenient bool   // what is gone is passed by; otherwise it is a gap
+
+	found []stored // messages, without seals
+	last  uint64   // everything up to this offset is accounted for
+	end   bool     // nothing is known to be behind last
+	cut   bool     // lenient: something was gone
+	bytes int
+}
+
+// complete reports whether everything behind a position is there.
+func (e *Engine) complete(ctx context.Context, channelID string, r runtime, since eureka.Cursor) (bool, error) {
+	if !r.has(since) {
+		return false, nil
+	}
+	_, err := e.walk(ctx, channelID, r, walk{from: since.Offset, limit: 1})
+	if eureka.CodeOf(err) == eureka.CodeGap {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// walk reads on until the limit or the end. A hole at the end is no one's business: its writer will deliver it. One in between is waited for and then
+// sealed, so that nobody passes it by as long as something may still be stored there.
+func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) (walk, error) {
+	w.last = w.from
+	if w.from >= r.head {
+		w.end = true
+		return w, nil
+	}
+	if w.from+1 < r.lowest() {
+		if !w.lenient {
+			return w, errGap
+		}
+		w.last, w.cut = r.lowest()-1, true
+	}
+	deadline := e.options.Now().Add(holePatience)
+	for {
+		hole, err := e.stride(ctx, channelID, r, &w)
+		if err != nil || hole == nil {
+			return w, err
+		}
+		now := e.options.Now()
+		switch {
+		case now.Before(deadline):
+			if err := pause(ctx, holePause); err != nil {
+				return w, storeError(ctx, err)
+			}
+		case hole.recent(now):
+			if err := e.seal(ctx, channelID, r, w.last+1); err != nil {
+				return w, err
+			}
+		case w.lenient:
+			// Its message may have been there, and be gone.
+			w.found, w.bytes, w.cut, w.last = nil, 0, true, hole.next.offset-1
+		default:
+			return w, errGap
+		}
+	}
+}
+
+// hole is a missing offset, or several, between two that are there.
+type hole struct {
+	before stored // zero when it is not there either
+	next   stored
+}
+
+// recent reports whether the missing offsets were taken so short a time ago that whatever was stored there would still be there.
+func (h hole) recent(now time.Time) bool {
+	young := func(at int64) bool { return at != 0 && now.Sub(time.UnixMilli(at)) < keptOver }
+	return young(h.before.at) || (h.next.offset == h.before.offset+2 && young(h.next.before))
+}
+
+// stride reads on from w.last until a hole, which it returns, the limit or the end.
+func (e *Engine) stride(ctx context.Context, channelID string, r runtime, w *walk) (*hole, error) {
+	previous := stored{offset: w.last}
+	q := query{partition: messagesKey(channelID, r.epoch), from: offsetText(w.last), consistent: true}
+	if w.limit > 0 {
+		q.limit = w.limit - len(w.found) + 2 // the position itself, and one to know that there is more
+	}
+	read := 0
+	for it, err := range e.table.items(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		read++
+		s := storedOf(it)
+		switch {
+		case s.offset <= w.last:
+			previous = s
+			continue
+		case s.offset > w.last+1:
+			return &hole{previous, s}, nil
+		case s.gone(r, e.nowMillis()):
+			if !w.lenient {
+				return nil, errGap
+			}
+			w.found, w.bytes, w.cut = nil, 0, true
+		case w.limit > 0 && len(w.found) >= w.limit, w.bytes > walkBytes && !w.lenient:
+			return nil, nil //nolint:nilnil // no hole
+		case !s.seal:
+			w.found, w.bytes = append(w.found, s), w.bytes+len(s.body)
+		}
+		w.last, previous = s.offset, s
+	}
+	if q.limit > 0 && read >= q.limit {
+		// Seals took the place of messages; go on behind them.
+		return e.stride(ctx, channelID, r, w)
+	}
+	w.end = true
+	return nil, nil //nolint:nilnil // likewise
+}

@@ -1,0 +1,5 @@
+// Package intake decodes what services report into events: the native form, CloudEvents 1.0, and messages of queues with or without the envelope
+// of an SNS topic.
+//
+// It is pure: it reads bytes and returns events or a CodeInvalid or CodeTooLarge error, and never routes, fetches or waits.
+package intake
