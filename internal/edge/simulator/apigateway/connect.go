@@ -47,56 +47,38 @@ func tokens(h http.Header, name string) []string {
 
 // serveConnect lets a client in or not: the function's answer to $connect decides.
 func (g *Gateway) serveConnect(w http.ResponseWriter, r *http.Request) {
-	refused := func(status int, kind string, m message) {
-		g.options.Meter.Add(meter.Refused, 1)
-		refuse(w, status, kind, m)
-	}
 	c := &connection{id: newID(), connectedAt: g.options.Now(), host: r.Host}
 	m := message{ConnectionID: c.id, RequestID: newID()}
-	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-Websocket-Key"))
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	switch {
-	case len(r.URL.RequestURI()) > g.options.Limits.MaxURL:
-		m.Message = "Request URI Too Long"
-		refused(http.StatusRequestURITooLong, "", m)
-		return
-	case path != "" && path != "/"+g.options.Stage:
-		m.Message = "Forbidden" // as for a stage that does not exist
-		refused(http.StatusForbidden, "ForbiddenException", m)
-		return
-	case r.Method != http.MethodGet || r.Header.Get("Sec-Websocket-Version") != "13" || err != nil || len(key) != 16:
-		m.Message = "Bad Request"
-		refused(http.StatusBadRequest, "BadRequestException", m)
-		return
-	case !g.connects.take(g.options.Now()):
-		m.Message = "Too Many Requests"
-		refused(http.StatusTooManyRequests, "LimitExceededException", m)
+	refused := func(status int, kind, text string) {
+		g.options.Meter.Add(meter.Refused, 1)
+		m.Message = text
+		refuse(w, status, kind, m)
+	}
+	if status, kind, text := g.checkHandshake(r); status != 0 {
+		refused(status, kind, text)
 		return
 	}
 	var signer *sigv4.Key
 	if g.options.IAM {
 		key, err := g.verifier.Verify(r, nil)
 		if err != nil {
-			g.options.Meter.Add(meter.Refused, 1)
-			refuseSignature(w, err, m)
+			refused(http.StatusForbidden, refusalType(err), refusalText(err))
 			return
 		}
 		signer = &key
 	}
 	c.identity = identify(r, signer, g.options.Account)
 	if !g.begin() {
-		m.Message = "Service Unavailable"
-		refused(http.StatusServiceUnavailable, "", m)
+		refused(http.StatusServiceUnavailable, "", "Service Unavailable")
 		return
 	}
 	defer g.work.Done()
 	protocol, status := g.connect(r, c)
-	if status != 0 {
-		m.Message = http.StatusText(status)
-		if status >= http.StatusInternalServerError {
-			m.Message = "Internal server error"
-		}
-		refused(status, "", m)
+	if status >= http.StatusInternalServerError {
+		refused(status, "", "Internal server error")
+		return
+	} else if status != 0 {
+		refused(status, "", http.StatusText(status))
 		return
 	}
 	conn, early, err := hijack(w)
@@ -117,6 +99,23 @@ func (g *Gateway) serveConnect(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// checkHandshake returns what to refuse a handshake with before anybody is asked; the status is 0 when there is nothing.
+func (g *Gateway) checkHandshake(r *http.Request) (status int, kind, text string) {
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-Websocket-Key"))
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	switch {
+	case len(r.URL.RequestURI()) > g.options.Limits.MaxURL:
+		return http.StatusRequestURITooLong, "", "Request URI Too Long"
+	case path != "" && path != "/"+g.options.Stage: // as for a stage that does not exist
+		return http.StatusForbidden, "ForbiddenException", "Forbidden"
+	case r.Method != http.MethodGet || r.Header.Get("Sec-Websocket-Version") != "13" || err != nil || len(key) != 16:
+		return http.StatusBadRequest, "BadRequestException", "Bad Request"
+	case !g.connects.take(g.options.Now()):
+		return http.StatusTooManyRequests, "LimitExceededException", "Too Many Requests"
+	}
+	return 0, "", ""
+}
+
 // connect asks the function about a new client. The status is 0 when the client may come in, with the subprotocol that was chosen.
 func (g *Gateway) connect(r *http.Request, c *connection) (protocol string, status int) {
 	if _, hit := g.options.Faults.Hit(fault.DuplicateID, ""); hit {
@@ -128,9 +127,9 @@ func (g *Gateway) connect(r *http.Request, c *connection) (protocol string, stat
 	}
 	event := g.connectEvent(c, r)
 	// A client that hangs up does not stop the function.
-	answer, err := g.invoke(context.WithoutCancel(r.Context()), event)
+	answer, err := g.invoke(g.base, event)
 	if _, hit := g.options.Faults.Hit(fault.DoubleConnect, ""); hit && err == nil {
-		answer, err = g.invoke(context.WithoutCancel(r.Context()), event)
+		answer, err = g.invoke(g.base, event)
 	}
 	if err != nil {
 		return "", statusOf(err)
@@ -290,7 +289,7 @@ func (g *Gateway) message(c *connection, text []byte) {
 		_ = g.send(c, failure.text()) // a socket that has ended needs no answer, here and below
 		return
 	}
-	answer, err := g.invoke(context.Background(), event)
+	answer, err := g.invoke(g.base, event)
 	if errors.Is(err, context.DeadlineExceeded) {
 		failure.Message = "Endpoint request timed out"
 	}
@@ -311,5 +310,5 @@ func (g *Gateway) message(c *connection, text []byte) {
 
 // disconnect tells the function that a socket has ended. AWS tries once.
 func (g *Gateway) disconnect(c *connection, how ending) {
-	_, _ = g.invoke(context.Background(), g.disconnectEvent(c, how)) // invoke has logged it
+	_, _ = g.invoke(g.base, g.disconnectEvent(c, how)) // invoke has logged it
 }

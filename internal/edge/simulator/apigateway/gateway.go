@@ -46,6 +46,9 @@ const apiID = "eurekasim0"
 type Gateway struct {
 	options  Options
 	verifier sigv4.Verifier
+	//nolint:containedctx // what outlives the request that began it, such as a socket, ends with the gateway
+	base     context.Context
+	cancel   context.CancelFunc
 	connects *bucket
 	requests *bucket
 	crowd    crowd
@@ -69,6 +72,7 @@ func New(o Options) *Gateway {
 		requests:    newBucket(o.Limits.RequestRate, o.Limits.RequestBurst),
 		connections: map[string]*connection{},
 	}
+	g.base, g.cancel = context.WithCancel(context.Background())
 	o.Meter.Live(func(add func(meter.Counter, float64)) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -92,7 +96,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Close closes all sockets and waits until nothing is under way. Nobody is told that they ended.
+// Close closes all sockets, gives up the invocations under way and waits until nothing is left. Nobody is told that the sockets ended.
 func (g *Gateway) Close() {
 	g.mu.Lock()
 	g.closed = true
@@ -105,6 +109,7 @@ func (g *Gateway) Close() {
 		g.end(c, ending{code: closeGoingAway, reason: "Going away", say: true, silent: true})
 		c.cut()
 	}
+	g.cancel()
 	g.work.Wait()
 }
 
@@ -164,13 +169,20 @@ func refuse(w http.ResponseWriter, status int, kind string, m message) {
 	_, _ = w.Write(m.text()) // a client that is gone needs no answer
 }
 
-// refuseSignature answers a request whose signature is none.
-func refuseSignature(w http.ResponseWriter, err error, m message) {
+// refusalType is the X-Amzn-ErrorType of a request whose signature is none.
+func refusalType(err error) string {
 	var refused *sigv4.Error
-	kind := "InternalFailure"
-	m.Message = "Internal server error"
 	if errors.As(err, &refused) {
-		kind, m.Message = refused.Type, refused.Message
+		return refused.Type
 	}
-	refuse(w, http.StatusForbidden, kind, m)
+	return "ForbiddenException"
+}
+
+// refusalText is what such a request is told.
+func refusalText(err error) string {
+	var refused *sigv4.Error
+	if errors.As(err, &refused) {
+		return refused.Message
+	}
+	return "Forbidden"
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,14 @@ func (w *world) last() events.APIGatewayV2HTTPRequest {
 	return e
 }
 
-func (w *world) do(method, target, body string, header http.Header) (*http.Response, string) {
+// result is an answer whose body has been read.
+type result struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
+func (w *world) do(method, target, body string, header http.Header) (result, string) {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, w.url+target, strings.NewReader(body))
 	if err != nil {
@@ -55,7 +63,7 @@ func (w *world) do(method, target, body string, header http.Header) (*http.Respo
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return response, string(text)
+	return result{response.StatusCode, response.Header, response.ContentLength}, string(text)
 }
 
 func TestHTTPEvent(t *testing.T) {
@@ -97,7 +105,7 @@ func TestHTTPEvent(t *testing.T) {
 	if w.do("GET", "/dev/x", "", nil); w.last().RawPath != "/dev/x" || w.last().Body != "" || w.last().IsBase64Encoded {
 		t.Errorf("%+v", w.last())
 	}
-	if w.do("OPTIONS", "", "", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}); w.last().RawPath != "/" || w.last().RequestContext.HTTP.Method != "OPTIONS" {
+	if w.do(http.MethodOptions, "", "", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}); w.last().RawPath != "/" || w.last().RequestContext.HTTP.Method != http.MethodOptions {
 		t.Errorf("%+v", w.last())
 	}
 }
@@ -135,12 +143,21 @@ func TestHTTPBodies(t *testing.T) {
 
 // TestHTTPAnswers: what a function answers, and what goes out for it.
 func TestHTTPAnswers(t *testing.T) {
+	var mu sync.Mutex
 	var next simtest.Answer
+	set := func(a simtest.Answer) {
+		mu.Lock()
+		defer mu.Unlock()
+		next = a
+	}
 	w := open(t, func(o *apigateway.Options) { o.Limits.HTTPIntegration = 2 * time.Second }, func(ctx context.Context, _ request) simtest.Answer {
-		if next.Response == "hang" {
+		mu.Lock()
+		a := next
+		mu.Unlock()
+		if a.Response == "hang" {
 			<-ctx.Done()
 		}
-		return next
+		return a
 	})
 	for name, tt := range map[string]struct {
 		answer simtest.Answer
@@ -163,7 +180,7 @@ func TestHTTPAnswers(t *testing.T) {
 		"problem":        {reply(answer{StatusCode: 404, Headers: map[string]any{"Content-Type": "application/problem+json"}, Body: "{}"}), 404, "application/problem+json", "{}"},
 		"nothing":        {reply(answer{StatusCode: 204}), 204, "", ""},
 	} {
-		next = tt.answer
+		set(tt.answer)
 		r, body := w.do("GET", "/", "", nil)
 		if r.StatusCode != tt.status || r.Header.Get("Content-Type") != tt.kind || body != tt.body || r.Header.Get("Apigw-Requestid") == "" {
 			t.Errorf("%s: %d %q %q", name, r.StatusCode, r.Header.Get("Content-Type"), body)
@@ -172,15 +189,15 @@ func TestHTTPAnswers(t *testing.T) {
 			t.Errorf("%v", r.Header)
 		}
 	}
-	next = reply(answer{
+	set(reply(answer{
 		StatusCode: 200, Cookies: []string{"a=1; Path=/", "b=2"}, Body: "x",
 		Headers: map[string]any{"Content-Length": "999", "Connection": "close", "Transfer-Encoding": "chunked", "set-cookie": "c=3"},
-	})
+	}))
 	r, body := w.do("GET", "/", "", nil)
 	if diff := cmp.Diff([]string{"c=3", "a=1; Path=/", "b=2"}, r.Header.Values("Set-Cookie")); diff != "" || body != "x" || r.ContentLength != 1 {
 		t.Errorf("%s %q %d", diff, body, r.ContentLength)
 	}
-	if r, body = w.do("HEAD", "/", "", nil); r.StatusCode != 200 || body != "" {
+	if r, body = w.do("HEAD", "/", "", nil); r.StatusCode != http.StatusOK || body != "" {
 		t.Errorf("HEAD: %d %q", r.StatusCode, body)
 	}
 }
@@ -245,7 +262,7 @@ func TestIAM(t *testing.T) {
 			t.Errorf("%s: %d %s", name, response.StatusCode, body)
 		}
 		c, r, err := w.dial("/dev?a=b", &websocket.DialOptions{HTTPHeader: sign("GET", "/dev?a=b", "", tt.key).Header})
-		if r == nil || (err == nil) != (tt.status == 200) || (err != nil && r.StatusCode != tt.status) {
+		if (err == nil) != (tt.status == 200) || (err != nil && r.status != tt.status) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err == nil {
@@ -253,7 +270,7 @@ func TestIAM(t *testing.T) {
 		}
 	}
 	r, _ := w.do("GET", "/", "", nil)
-	if r.StatusCode != 403 {
+	if r.StatusCode != http.StatusForbidden {
 		t.Errorf("unsigned: %d", r.StatusCode)
 	}
 	e := w.await("$connect", 0).RequestContext.Identity

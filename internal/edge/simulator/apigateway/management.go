@@ -3,7 +3,6 @@ package apigateway
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -38,7 +37,7 @@ func (g *Gateway) serveManagement(w http.ResponseWriter, r *http.Request, id str
 	case text != "":
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Amzn-Requestid", m.RequestID)
-		_, _ = io.WriteString(w, text) // a caller that is gone needs no answer
+		_, _ = io.WriteString(w, text) //nolint:gosec // JSON for an SDK; a caller that is gone needs no answer
 	default:
 		w.Header().Set("X-Amzn-Requestid", m.RequestID)
 		w.WriteHeader(status)
@@ -52,18 +51,12 @@ func (g *Gateway) manage(r *http.Request, id string, counter meter.Counter) (sta
 		return http.StatusBadRequest, "BadRequestException", "The body cannot be read"
 	}
 	key, err := g.verifier.Verify(r, body)
-	var refused *sigv4.Error
-	if errors.As(err, &refused) {
-		return http.StatusForbidden, refused.Type, refused.Message
-	} else if err != nil {
-		return http.StatusInternalServerError, "InternalFailure", "Internal server error"
+	if err != nil {
+		return http.StatusForbidden, refusalType(err), refusalText(err)
 	}
 	if counter == meter.Posts {
-		if err := g.delay(r.Context()); err != nil {
-			return http.StatusRequestTimeout, "RequestTimeoutException", "the caller left"
-		}
-		if _, hit := g.options.Faults.Hit(fault.Throttle, ""); hit {
-			return http.StatusTooManyRequests, "LimitExceededException", "Too Many Requests"
+		if status, kind, text = g.admitPost(r.Context(), body); status != 0 {
+			return status, kind, text
 		}
 	}
 	if !g.requests.take(g.options.Now()) {
@@ -71,13 +64,6 @@ func (g *Gateway) manage(r *http.Request, id string, counter meter.Counter) (sta
 	}
 	if !validID(id) {
 		return http.StatusBadRequest, "BadRequestException", "Invalid connectionId: " + id
-	}
-	if counter == meter.Posts && len(body) > g.options.Limits.MaxMessage {
-		return http.StatusRequestEntityTooLarge, "PayloadTooLargeException", "Message too long"
-	}
-	if counter == meter.Posts && !utf8.Valid(body) {
-		// What AWS does with it is not documented; a text frame cannot carry it.
-		return http.StatusBadRequest, "BadRequestException", "The message is not valid UTF-8"
 	}
 	c := g.find(id)
 	if c == nil {
@@ -92,6 +78,24 @@ func (g *Gateway) manage(r *http.Request, id string, counter meter.Counter) (sta
 	default:
 		return http.StatusOK, "", describe(c)
 	}
+}
+
+// admitPost does the faults of posts and checks the message; the status is 0 when it may go on.
+func (g *Gateway) admitPost(ctx context.Context, body []byte) (status int, kind, text string) {
+	if g.delay(ctx) != nil {
+		return http.StatusRequestTimeout, "RequestTimeoutException", "the caller left"
+	}
+	if _, hit := g.options.Faults.Hit(fault.Throttle, ""); hit {
+		return http.StatusTooManyRequests, "LimitExceededException", "Too Many Requests"
+	}
+	if len(body) > g.options.Limits.MaxMessage {
+		return http.StatusRequestEntityTooLarge, "PayloadTooLargeException", "Message too long"
+	}
+	if !utf8.Valid(body) {
+		// What AWS does with it is not documented; a text frame cannot carry it.
+		return http.StatusBadRequest, "BadRequestException", "The message is not valid UTF-8"
+	}
+	return 0, "", ""
 }
 
 func (g *Gateway) post(c *connection, body []byte, key sigv4.Key) (status int, kind, text string) {

@@ -175,7 +175,9 @@ func TestNoPostDuringConnect(t *testing.T) {
 	if _, _, err := w.dial("/dev?refuse=1", nil); err == nil {
 		t.Error("a refused client is in")
 	}
-	<-errs
+	if err := <-errs; !errors.As(err, &gone) {
+		t.Errorf("during a connect that is refused: %v", err)
+	}
 	if err := w.post(w.await("$connect", 1).RequestContext.ConnectionID, "x"); !errors.As(err, &gone) {
 		t.Errorf("a refused one: %v", err)
 	}

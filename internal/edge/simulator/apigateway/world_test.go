@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +30,7 @@ import (
 
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(simtest.Main(m)) }
+func TestMain(m *testing.M) { simtest.Main(m) }
 
 type request = events.APIGatewayWebsocketProxyRequest
 
@@ -48,7 +48,7 @@ type world struct {
 	seen   []request
 	calls  []simtest.Call
 	owners map[string]sigv4.Key
-	clock  time.Duration // added to the time
+	clock  time.Time // stands still, unless it is zero
 }
 
 // open starts a world. decide answers the events of the WebSocket API; without an answer they are answered {"statusCode":200}.
@@ -140,25 +140,43 @@ func rand16(n int) string {
 func (w *world) now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Now().Add(w.clock)
+	if w.clock.IsZero() {
+		return time.Now()
+	}
+	return w.clock
 }
 
 func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.clock += d
+	w.clock = w.clock.Add(d)
+}
+
+// handshake is what a client was answered; the status is 0 without an answer.
+type handshake struct {
+	status int
+	body   string
 }
 
 // dial connects a real client.
-func (w *world) dial(target string, o *websocket.DialOptions) (*websocket.Conn, *http.Response, error) {
+func (w *world) dial(target string, o *websocket.DialOptions) (*websocket.Conn, handshake, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	c, r, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(w.url, "http")+target, o)
+	var h handshake
+	if r != nil {
+		h.status = r.StatusCode
+		if r.Body != nil { // that of a refusal
+			body, _ := io.ReadAll(r.Body)
+			h.body = string(body)
+			_ = r.Body.Close()
+		}
+	}
 	if err == nil {
 		c.SetReadLimit(1 << 20)
 		w.t.Cleanup(func() { _ = c.CloseNow() })
 	}
-	return c, r, err
+	return c, h, err
 }
 
 func (w *world) connect(target string) *websocket.Conn {

@@ -39,7 +39,7 @@ const (
 	DuplicateID Kind = "duplicate-id"
 	// DoubleConnect: the $connect of one connection is sent twice.
 	DoubleConnect Kind = "double-connect"
-	// DynamoThrottle: DynamoDB refuses a request for its throughput.
+	// DynamoThrottle: DynamoDB refuses a request for its throughput. Of this and the next only the share can be set.
 	DynamoThrottle Kind = "dynamodb-throttle"
 	// DynamoUnprocessed: DynamoDB leaves a part of a batch undone.
 	DynamoUnprocessed Kind = "dynamodb-unprocessed"
@@ -116,6 +116,8 @@ func (r Rule) Check() error {
 		return fmt.Errorf("fault %s: share must be from 0 to 1", r.Kind)
 	case r.Count < 0 || r.Skip < 0 || r.Posts < 0 || r.Delay < 0:
 		return fmt.Errorf("fault %s: count, skip, posts and delay cannot be negative", r.Kind)
+	case (r.Kind == DynamoThrottle || r.Kind == DynamoUnprocessed) && r != Rule{Kind: r.Kind, Share: r.Share}:
+		return fmt.Errorf("fault %s: only the share can be set", r.Kind)
 	}
 	return nil
 }

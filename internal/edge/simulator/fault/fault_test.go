@@ -13,11 +13,11 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]fault.Rule{
-		"throttle=0.3":                            {Kind: fault.Throttle, Share: 0.3},
-		"kill=1,count=1,posts=50,role=fanout":     {Kind: fault.Kill, Share: 1, Count: 1, Posts: 50, Role: "fanout"},
-		"slow-post=1,delay=10ms":                  {Kind: fault.SlowPost, Share: 1, Delay: 10 * time.Millisecond},
-		"lost-disconnect=share=0.5,skip=2":        {Kind: fault.LostDisconnect, Share: 0.5, Skip: 2},
-		"dynamodb-unprocessed=1,count=3,skip=100": {Kind: fault.DynamoUnprocessed, Share: 1, Count: 3, Skip: 100},
+		"throttle=0.3":                        {Kind: fault.Throttle, Share: 0.3},
+		"kill=1,count=1,posts=50,role=fanout": {Kind: fault.Kill, Share: 1, Count: 1, Posts: 50, Role: "fanout"},
+		"slow-post=1,delay=10ms":              {Kind: fault.SlowPost, Share: 1, Delay: 10 * time.Millisecond},
+		"lost-disconnect=share=0.5,skip=2":    {Kind: fault.LostDisconnect, Share: 0.5, Skip: 2},
+		"dynamodb-unprocessed=0.25":           {Kind: fault.DynamoUnprocessed, Share: 0.25},
 	} {
 		got, err := fault.Parse(text)
 		if err != nil || got != want {
@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "throttle", "nothing=1", "throttle=2", "throttle=-1", "throttle=NaN", "throttle=x", "throttle=1,count=-1", "throttle=1,colour=red",
-		"throttle=1,count", "slow-post=1,delay=-1s", "throttle=1,1",
+		"throttle=1,count", "dynamodb-throttle=1,count=3", "slow-post=1,delay=-1s", "throttle=1,1",
 	} {
 		if r, err := fault.Parse(text); err == nil {
 			t.Errorf("%q is taken as %+v", text, r)

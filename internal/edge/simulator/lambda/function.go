@@ -23,7 +23,7 @@ const (
 const MemoryPeak meter.Counter = "lambda.memoryMB"
 
 // ErrThrottled says that as many invocations run as may.
-var ErrThrottled = errors.New("TooManyRequestsException: Rate Exceeded.")
+var ErrThrottled = errors.New("TooManyRequestsException: Rate Exceeded")
 
 // Error is what Lambda reports when an invocation fails.
 type Error struct {
@@ -122,7 +122,7 @@ func (f *Function) Invoke(ctx context.Context, event []byte) (Result, error) {
 		inv.doomed = true
 	}
 	done := make(chan outcome, 1)
-	go func() {
+	go func() { //nolint:contextcheck // a process outlives the invocation that starts it
 		defer f.running.Done()
 		f.run(p, inv, done)
 	}()

@@ -24,7 +24,7 @@ import (
 
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(simtest.Main(m)) }
+func TestMain(m *testing.M) { simtest.Main(m) }
 
 // bench is a function and what it shares with nobody.
 type bench struct {

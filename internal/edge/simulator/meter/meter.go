@@ -39,9 +39,12 @@ const (
 	DynamoReads  Counter = "dynamodb.readUnits"
 	DynamoWrites Counter = "dynamodb.writeUnits"
 	DynamoCalls  Counter = "dynamodb.requests"
-	SQSCalls     Counter = "sqs.requests"
-	SNSCalls     Counter = "sns.requests"
-	Scheduled    Counter = "events.scheduled"
+
+	DynamoThrottled Counter = "dynamodb.throttled" // by a fault, which is not billed
+
+	SQSCalls  Counter = "sqs.requests"
+	SNSCalls  Counter = "sns.requests"
+	Scheduled Counter = "events.scheduled"
 )
 
 // Of is the counter's part for one status, role or operation; [Meter.Add] adds to the whole as well.

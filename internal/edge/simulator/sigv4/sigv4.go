@@ -100,52 +100,65 @@ func incomplete(format string, args ...any) *Error {
 	return &Error{"IncompleteSignatureException", fmt.Sprintf(format, args...)}
 }
 
+// claim is the text that a signature is made of, from the header or from the query.
+type claim struct{ credential, signed, value, date, token string }
+
 func parse(r *http.Request) (signature, error) {
-	query := r.URL.Query()
 	var s signature
-	var credential, signed, date string
+	var c claim
+	var err error
 	switch {
 	case r.Header.Get("Authorization") != "":
-		name, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if name != algorithm {
-			return s, &Error{"MissingAuthenticationTokenException", "Missing Authentication Token"}
-		}
-		fields := map[string]string{}
-		for part := range strings.SplitSeq(rest, ",") {
-			key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			fields[key] = value
-		}
-		credential, signed, s.value = fields["Credential"], fields["SignedHeaders"], fields["Signature"]
-		date, s.token = r.Header.Get("X-Amz-Date"), r.Header.Get("X-Amz-Security-Token")
-	case query.Get("X-Amz-Signature") != "":
-		if query.Get("X-Amz-Algorithm") != algorithm {
-			return s, incomplete("X-Amz-Algorithm must be %s.", algorithm)
-		}
+		c, err = headerClaim(r.Header)
+	case r.URL.Query().Get("X-Amz-Signature") != "":
 		s.inQuery = true
-		credential, signed, s.value = query.Get("X-Amz-Credential"), query.Get("X-Amz-SignedHeaders"), query.Get("X-Amz-Signature")
-		date, s.token = query.Get("X-Amz-Date"), query.Get("X-Amz-Security-Token")
-		seconds, err := strconv.Atoi(query.Get("X-Amz-Expires"))
-		s.expires = time.Duration(seconds) * time.Second
-		if query.Has("X-Amz-Expires") && (err != nil || s.expires <= 0 || s.expires > maxExpires) {
-			return s, incomplete("X-Amz-Expires must be 1 to %d seconds.", int(maxExpires.Seconds()))
-		}
+		c, s.expires, err = queryClaim(r.URL.Query())
 	default:
-		return s, &Error{"MissingAuthenticationTokenException", "Missing Authentication Token"}
+		err = &Error{"MissingAuthenticationTokenException", "Missing Authentication Token"}
 	}
-	parts := strings.Split(credential, "/")
-	if len(parts) != 5 || parts[4] != terminator || signed == "" || s.value == "" {
+	if err != nil {
+		return s, err
+	}
+	parts := strings.Split(c.credential, "/")
+	if len(parts) != 5 || parts[4] != terminator || c.signed == "" || c.value == "" {
 		return s, incomplete("Authorization needs a Credential of five parts, SignedHeaders and a Signature.")
 	}
 	s.keyID, s.date, s.region, s.service = parts[0], parts[1], parts[2], parts[3]
-	s.signed = strings.Split(signed, ";")
-	var err error
-	if s.time, err = time.Parse(timeFormat, date); err != nil || s.time.Format("20060102") != s.date {
+	s.signed, s.value, s.token = strings.Split(c.signed, ";"), c.value, c.token
+	if s.time, err = time.Parse(timeFormat, c.date); err != nil || s.time.Format("20060102") != s.date {
 		return s, incomplete("X-Amz-Date must be there, as %s, on the day of the Credential.", timeFormat)
 	}
 	if !slices.Contains(s.signed, "host") {
 		return s, incomplete("'Host' must be a 'SignedHeader'.")
 	}
 	return s, nil
+}
+
+func headerClaim(h http.Header) (claim, error) {
+	name, rest, _ := strings.Cut(h.Get("Authorization"), " ")
+	if name != algorithm {
+		return claim{}, &Error{"MissingAuthenticationTokenException", "Missing Authentication Token"}
+	}
+	fields := map[string]string{}
+	for part := range strings.SplitSeq(rest, ",") {
+		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		fields[key] = value
+	}
+	return claim{fields["Credential"], fields["SignedHeaders"], fields["Signature"], h.Get("X-Amz-Date"), h.Get("X-Amz-Security-Token")}, nil
+}
+
+func queryClaim(q url.Values) (claim, time.Duration, error) {
+	if q.Get("X-Amz-Algorithm") != algorithm {
+		return claim{}, 0, incomplete("X-Amz-Algorithm must be %s.", algorithm)
+	}
+	seconds, err := strconv.Atoi(q.Get("X-Amz-Expires"))
+	expires := time.Duration(seconds) * time.Second
+	if q.Has("X-Amz-Expires") && (err != nil || seconds <= 0 || seconds > int(maxExpires.Seconds())) {
+		return claim{}, 0, incomplete("X-Amz-Expires must be 1 to %d seconds.", int(maxExpires.Seconds()))
+	}
+	return claim{
+		q.Get("X-Amz-Credential"), q.Get("X-Amz-SignedHeaders"), q.Get("X-Amz-Signature"), q.Get("X-Amz-Date"), q.Get("X-Amz-Security-Token"),
+	}, expires, nil
 }
 
 func (s signature) fresh(now time.Time) error {

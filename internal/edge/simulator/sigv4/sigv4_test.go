@@ -73,7 +73,7 @@ func (q request) received(t testing.TB) (*http.Request, []byte) {
 	}
 	// Over the wire, so that it is what a server sees.
 	var seen *http.Request
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r }))
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Clone(context.Background()) }))
 	defer server.Close()
 	host := r.URL.Host
 	r.URL.Host, r.Host = strings.TrimPrefix(server.URL, "http://"), host
@@ -171,7 +171,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=AKIALASTING/20250301/eu-west-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "a=1", "20250301T120000Z")
 	f.Add("", "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIALASTING%2F20250301%2Feu-west-1%2Fexecute-api%2Faws4_request&X-Amz-Signature=00&X-Amz-SignedHeaders=host&X-Amz-Date=20250301T120000Z", "")
 	f.Fuzz(func(t *testing.T, authorization, query, date string) {
-		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/", RawQuery: query}, Host: "h", Header: http.Header{}, Body: http.NoBody}
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/", RawQuery: query}, Host: "h", Header: http.Header{}, Body: http.NoBody}
 		r.Header.Set("Authorization", authorization)
 		r.Header.Set("X-Amz-Date", date)
 		if _, err := verifier().Verify(r, bytes.Repeat([]byte("x"), 3)); err == nil {

@@ -49,13 +49,11 @@ var (
 )
 
 // Main runs a package's tests and removes what Bootstrap has built.
-func Main(m *testing.M) int {
-	defer func() {
-		if dir != "" {
-			_ = os.RemoveAll(dir)
-		}
-	}()
-	return m.Run()
+func Main(m *testing.M) {
+	m.Run()
+	if dir != "" {
+		_ = os.RemoveAll(dir)
+	}
 }
 
 // Bootstrap builds the binary, the first time, and returns its path.
@@ -65,6 +63,7 @@ func Bootstrap(t testing.TB) string {
 		if dir, errs = os.MkdirTemp("", "eureka-bootstrap"); errs != nil {
 			return
 		}
+		//nolint:gosec // a package of this module
 		command := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "bootstrap"),
 			"eureka/internal/edge/simulator/simtest/testdata/bootstrap")
 		if out, err := command.CombinedOutput(); err != nil {
