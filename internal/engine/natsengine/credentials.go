@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,8 @@ const (
 	userPrefix       = "user."
 	revocationTTL    = 366 * 24 * time.Hour
 	credentialsReady = 10 * time.Second // for the first reading
+	revokeTries      = 20               // with which one revocation gets past others of the same name
+	revokePause      = 50 * time.Millisecond
 )
 
 // credentials is API keys and revocations in key-value buckets that every node follows, so that checking one asks nobody. While NATS is
@@ -193,10 +196,6 @@ func (c *credentials) Keys(context.Context) ([]eureka.APIKey, error) {
 
 // Revoke implements eureka.Credentials.
 func (c *credentials) Revoke(ctx context.Context, r eureka.Revocation) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
 	name := revocationName(r)
 	c.mu.RLock()
 	_, replaces := c.revocation(name)
@@ -205,18 +204,48 @@ func (c *credentials) Revoke(ctx context.Context, r eureka.Revocation) error {
 	if n >= eureka.MaxRevocations && !replaces {
 		return eureka.Errorf(eureka.CodeConflict, "there are %d revocations already, and they last a year; revoke users instead of single tokens, or give new keys to the issuer", n)
 	}
-	revocations, err := c.bucket(ctx, 1)
-	if err != nil {
+	if err := c.store(ctx, name, r); err != nil {
 		return err
-	}
-	if _, err := revocations.Put(ctx, name, text); err != nil {
-		return credentialsError(err)
 	}
 	c.mu.Lock()
 	c.keep(name, r)
 	c.mu.Unlock()
 	c.changed()
 	return nil
+}
+
+// store writes a revocation unless a later one of the same name is there: nodes that revoke at the same time agree on the last moment.
+func (c *credentials) store(ctx context.Context, name string, r eureka.Revocation) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	kv, err := c.bucket(ctx, 1)
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		entry, err := kv.Get(ctx, name)
+		var there eureka.Revocation
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			_, err = kv.Create(ctx, name, text)
+		case err != nil:
+		case json.Unmarshal(entry.Value(), &there) == nil && revocationName(there) == name && there.At >= r.At:
+			return nil
+		default:
+			_, err = kv.Update(ctx, name, text, entry.Revision())
+		}
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, jetstream.ErrKeyExists) && !isWrongSequence(err) || try == revokeTries:
+			return credentialsError(err)
+		}
+		if err := pause(ctx, rand.N(revokePause)); err != nil { //nolint:gosec // spreads load, guards nothing
+			return credentialsError(err)
+		}
+	}
 }
 
 func revocationName(r eureka.Revocation) string {
