@@ -26,15 +26,11 @@ func (a *App) newAccess(ctx context.Context) (*access, error) {
 	if err != nil || !s.Authenticated() {
 		return &access{hosts: hosts, engine: a.engine}, err
 	}
-	var tokens *auth.Tokens
-	issuers, err := s.Issuers()
+	tokens, err := s.Tokens(auth.TokenOptions{Log: a.options.Log})
 	if err != nil {
 		return nil, err
 	}
-	if len(issuers) > 0 {
-		if tokens, err = auth.NewTokens(auth.TokenOptions{Issuers: issuers, Log: a.options.Log}); err != nil {
-			return nil, err
-		}
+	if tokens != nil {
 		if err := tokens.Warm(ctx); err != nil {
 			a.options.Log.Warn("the keys of tokens cannot be fetched yet", slog.Any("error", err))
 		}

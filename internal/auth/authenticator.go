@@ -79,7 +79,7 @@ func (a *Authenticator) Handshake(r *http.Request) (eureka.Identity, error) {
 // Request says who is behind an HTTP request. Its credential is in a header alone: addresses are kept by proxies and by histories. The
 // errors are those of Handshake, and CodeInvalid for a credential in the query.
 func (a *Authenticator) Request(r *http.Request) (eureka.Identity, error) {
-	if len(inQuery(r.URL.Query())) > 0 {
+	if len(given(inQuery(r.URL.Query()))) > 0 {
 		return eureka.Identity{}, eureka.Errorf(eureka.CodeInvalid,
 			"a credential in the query is taken from WebSocket handshakes alone; send Authorization: Bearer <credential>, or X-Api-Key")
 	}
@@ -88,7 +88,7 @@ func (a *Authenticator) Request(r *http.Request) (eureka.Identity, error) {
 
 // only says who is behind the one credential of a request; missing tells that there is none.
 func (a *Authenticator) only(r *http.Request, found []string, missing string) (eureka.Identity, error) {
-	found = slices.DeleteFunc(found, func(credential string) bool { return credential == "" })
+	found = given(found)
 	switch {
 	case len(found) == 1:
 		return a.Verify(r.Context(), found[0])
@@ -171,6 +171,11 @@ func inHeaders(header http.Header) []string {
 // inQuery returns the credentials in a query; the last two names are those of the original's clients.
 func inQuery(query url.Values) []string {
 	return slices.Concat(query["access_token"], query["x-api-key"], query["x-lemon-identity"])
+}
+
+// given leaves out what is empty: the original's clients send their parameters whether they have a value or not.
+func given(credentials []string) []string {
+	return slices.DeleteFunc(credentials, func(credential string) bool { return credential == "" })
 }
 
 // NewKey makes an API key with a new id and secret. credential is what its holder sends; it cannot be had again.
