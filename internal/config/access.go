@@ -22,6 +22,21 @@ func (s Settings) takesTokens() bool {
 	return s.JWTSecret != "" || s.JWTPublicKey != "" || len(s.JWTJWKS) > 0
 }
 
+// access checks who may come in.
+func (s Settings) access() error {
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
+		return err
+	}
+	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
+		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
+	}
+	_, err := s.Tokens(auth.TokenOptions{})
+	return err
+}
+
 // AllowUndeclared reports whether channels that nobody created may be used.
 func (s Settings) AllowUndeclared() bool {
 	return s.UndeclaredChannels == UndeclaredAllow || (s.UndeclaredChannels != UndeclaredDeny && !s.Authenticated())

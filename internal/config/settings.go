@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"eureka"
-	"eureka/internal/auth"
 )
 
 // UndeclaredPolicy says what happens on channel ids that nobody created.
@@ -88,25 +87,12 @@ func (s Settings) Verify() error {
 	if s.Insecure && s.Authenticated() {
 		return eureka.FieldError("insecure", "says that there is no authentication, but there is; leave it out")
 	}
-	if err := s.bounds(); err != nil {
-		return err
-	}
-	if err := s.engine(); err != nil {
-		return err
-	}
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
-		return err
+	for _, check := range []func() error{s.bounds, s.engine, s.access} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if _, _, err := s.SyncInterval(); err != nil {
-		return err
-	}
-	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
-		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
-	}
-	if _, err := s.Tokens(auth.TokenOptions{}); err != nil {
 		return err
 	}
 	if s.IdleTimeout <= s.PingInterval {

@@ -32,6 +32,12 @@ func (c *credentials) run(ctx context.Context) {
 	}
 }
 
+// watched is the watches of both buckets, and when the buckets were created.
+type watched struct {
+	updates [2]<-chan jetstream.KeyValueEntry
+	created [2]time.Time
+}
+
 // follow reads both buckets and then takes over each change, until the connection is lost, a watch ends or a bucket is another one. It
 // reports whether it has read everything.
 func (c *credentials) follow(ctx context.Context) (synced bool, err error) {
@@ -43,55 +49,69 @@ func (c *credentials) follow(ctx context.Context) (synced bool, err error) {
 	reconnects := c.nc.Stats().Reconnects
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var updates [2]<-chan jetstream.KeyValueEntry
-	var created [2]time.Time
-	for i, config := range c.configs {
-		kv, err := c.js.CreateOrUpdateKeyValue(ctx, config) // it may be gone with the server's state
-		if err != nil {
-			return false, err
-		}
-		if created[i], err = c.birth(ctx, i); err != nil {
-			return false, err
-		}
-		watcher, err := kv.WatchAll(ctx)
+	var w watched
+	for i := range c.configs {
+		watcher, created, err := c.watch(ctx, i)
 		if err != nil {
 			return false, err
 		}
 		defer endWatch(watcher)
-		updates[i] = watcher.Updates()
+		w.updates[i], w.created[i] = watcher.Updates(), created
 	}
-	if err := c.read(ctx, updates); err != nil {
+	if err := c.read(ctx, w.updates); err != nil {
 		return false, err
 	}
 	c.syncOnce.Do(func() { close(c.synced) })
+	lost := func() bool { return !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects }
 	tick := time.NewTicker(checkEvery * watchTick)
 	defer tick.Stop()
 	for {
 		var entry jetstream.KeyValueEntry
 		ok := true
 		select {
-		case entry, ok = <-updates[0]:
-		case entry, ok = <-updates[1]:
+		case entry, ok = <-w.updates[0]:
+		case entry, ok = <-w.updates[1]:
 		case <-status:
-			if !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects {
-				return true, errConnectionLost
-			}
 		case <-tick.C:
-			for i := range created {
-				if at, err := c.birth(ctx, i); err != nil || !at.Equal(created[i]) {
-					return true, errBucketReplaced
-				}
+			if !c.same(ctx, w) {
+				return true, errBucketReplaced
 			}
 		case <-ctx.Done():
 			return true, ctx.Err()
 		}
-		if !ok {
+		switch {
+		case !ok:
 			return true, errWatchEnded
-		}
-		if entry != nil && c.take(entry) {
+		case lost():
+			return true, errConnectionLost
+		case entry != nil && c.take(entry):
 			c.changed()
 		}
 	}
+}
+
+// watch watches a bucket, which it makes when it is gone with the server's state.
+func (c *credentials) watch(ctx context.Context, which int) (watcher jetstream.KeyWatcher, created time.Time, err error) {
+	kv, err := c.js.CreateOrUpdateKeyValue(ctx, c.configs[which])
+	if err != nil {
+		return nil, created, err
+	}
+	// Before the watch begins: a bucket that is replaced in between is found to be another one.
+	if created, err = c.birth(ctx, which); err != nil {
+		return nil, created, err
+	}
+	watcher, err = kv.WatchAll(ctx)
+	return watcher, created, err
+}
+
+// same reports whether the buckets are those that are watched.
+func (c *credentials) same(ctx context.Context, w watched) bool {
+	for i := range w.created {
+		if at, err := c.birth(ctx, i); err != nil || !at.Equal(w.created[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // birth is when a bucket's stream was created.
