@@ -62,7 +62,11 @@ func (c *credentials) follow(ctx context.Context) (synced bool, err error) {
 		return false, err
 	}
 	c.syncOnce.Do(func() { close(c.synced) })
-	lost := func() bool { return !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects }
+	return true, c.loop(ctx, w, status, reconnects)
+}
+
+// loop takes over changes until something ends it.
+func (c *credentials) loop(ctx context.Context, w watched, status <-chan nats.Status, reconnects uint64) error {
 	tick := time.NewTicker(checkEvery * watchTick)
 	defer tick.Stop()
 	for {
@@ -74,16 +78,16 @@ func (c *credentials) follow(ctx context.Context) (synced bool, err error) {
 		case <-status:
 		case <-tick.C:
 			if !c.same(ctx, w) {
-				return true, errBucketReplaced
+				return errBucketReplaced
 			}
 		case <-ctx.Done():
-			return true, ctx.Err()
+			return ctx.Err()
 		}
 		switch {
 		case !ok:
-			return true, errWatchEnded
-		case lost():
-			return true, errConnectionLost
+			return errWatchEnded
+		case !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects:
+			return errConnectionLost
 		case entry != nil && c.take(entry):
 			c.changed()
 		}
