@@ -178,9 +178,7 @@ func TestAFloodIsClosed(t *testing.T) {
 	}()
 	s.ended(eureka.CloseRateLimited, "over the limit of the setting frames_per_second")
 	bystander.ask(`{"action":"ping"}`, "pong")
-	if got := n.metric(t, `eureka_closes_total{code="4429"}`); got != 1 {
-		t.Errorf("%v closes are counted", got)
-	}
+	eventually(t, "the close is counted", func() bool { return n.metric(t, `eureka_closes_total{code="4429"}`) == 1 })
 }
 
 func TestPublishesAreLimited(t *testing.T) {

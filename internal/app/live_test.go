@@ -73,7 +73,9 @@ func TestRefresh(t *testing.T) {
 	watcher := n.dial(t, "?channels=secret", bearer(adminKey))
 	s := n.dial(t, "?channels=news,secret", bearer(token(claims{"exp": until(6 * time.Second)})))
 	watcher.await(`"action":"join","data":{"id":`)
-	refresh := func(credential string) string { return fmt.Sprintf(`{"action":"refresh","ref":1,"token":%q}`, credential) }
+	refresh := func(credential string) string {
+		return fmt.Sprintf(`{"action":"refresh","ref":1,"token":%q}`, credential)
+	}
 	_, revoked := n.key(t, `{"name":"x","scopes":["subscribe"],"user":"ann"}`)
 	n.admin(t, "DELETE", "/keys/"+revoked[3:15], "")
 	n.admin(t, "POST", "/revocations", `{"tokenId":"taken back"}`)

@@ -77,10 +77,12 @@ func settings(t testing.TB, flags ...string) config.Settings {
 func serve(t testing.TB, flags ...string) *node {
 	t.Helper()
 	n := &node{log: &output{}}
+	log := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if _, measures := t.(*testing.B); measures {
+		log = slog.New(slog.DiscardHandler)
+	}
 	var err error
-	n.app, err = app.New(app.Options{
-		Settings: settings(t, flags...), Version: "test", Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	n.app, err = app.New(app.Options{Settings: settings(t, flags...), Version: "test", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
