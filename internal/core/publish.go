@@ -78,7 +78,7 @@ func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) 
 	if err := ev.Validate(); err != nil {
 		return RouteResult{}, err
 	}
-	if err := c.reachEvent(who, ev); err != nil {
+	if err := c.reachEvent(ctx, who, ev); err != nil {
 		return RouteResult{}, err
 	}
 	m, err := c.message(ev.Event, ev.Data)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -67,3 +69,13 @@ const EpochFile = epochFile
 
 // Boot is the machine's present boot.
 func Boot() string { return bootID() }
+
+// Bucket opens a key-value bucket on a server.
+func Bucket(t testing.TB, s *server.Server, name string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := dialJetStream(t, s).KeyValue(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
