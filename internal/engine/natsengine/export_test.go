@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,3 +68,15 @@ const EpochFile = epochFile
 
 // Boot is the machine's present boot.
 func Boot() string { return bootID() }
+
+// ForgetRequestsAfter makes the store of requests keep answers for another time than it does.
+func (e *Engine) ForgetRequestsAfter(ctx context.Context, d time.Duration) error {
+	s, err := e.js.Stream(ctx, bucketPrefix+e.options.Namespace+"_requests")
+	if err != nil {
+		return err
+	}
+	config := s.CachedInfo().Config
+	config.MaxAge, config.Duplicates = d, d
+	_, err = e.js.UpdateStream(ctx, config)
+	return err
+}
