@@ -66,7 +66,7 @@ func (e *embedded) start() error {
 		return directoryError(e.dir, err)
 	}
 	var kept bool
-	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0); err != nil {
+	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0, func() error { return syncFiles(e.streams()) }); err != nil {
 		return directoryError(e.dir, err)
 	}
 	if !kept && len(e.before) > 0 {
