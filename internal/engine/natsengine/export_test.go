@@ -2,6 +2,7 @@ package natsengine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -101,8 +102,14 @@ func (e *Engine) LoseTrack(channelID string, last uint64) {
 // Anchor looks after a channel as keep does, when it is silent.
 func (e *Engine) Anchor(ctx context.Context, channelID string) { e.history.anchorOne(ctx, channelID) }
 
-// Unkeep removes the entry that the store of requests has for a key.
-func (e *Engine) Unkeep(ctx context.Context, key string) error { return e.requests.kv.Purge(ctx, key) }
+// Unkeep removes all that the store of requests has.
+func (e *Engine) Unkeep(ctx context.Context) error {
+	keys, err := e.requests.kv.Keys(ctx)
+	for _, key := range keys {
+		err = errors.Join(err, e.requests.kv.Purge(ctx, key))
+	}
+	return err
+}
 
 // EpochFile is the file that says whether cursors of an earlier run hold.
 const EpochFile = epochFile
