@@ -122,6 +122,7 @@ func (h *history) read(ctx context.Context, channelID string, after uint64, limi
 	if err != nil {
 		return nil, 0, err
 	}
+	h.engine.metrics.reads.Inc()
 	nc := h.engine.nc
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
@@ -165,6 +166,7 @@ func (h *history) lastEntry(ctx context.Context, channelID string) (e entry, ok 
 	if err != nil {
 		return e, false, err
 	}
+	h.engine.metrics.reads.Inc()
 	msg, err := h.engine.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+h.name, request)
 	if err != nil {
 		return e, false, natsError(err, "the history cannot be read: NATS does not answer")
