@@ -14,7 +14,7 @@ import (
 // How long requests with a key are remembered, and how callers with the same key meet.
 const (
 	requestTTL    = 5 * time.Minute
-	claimLease    = 30 * time.Second // a claim that is older belongs to a caller that has ended
+	claimLease    = eureka.RequestLease // a claim that is older belongs to a caller that has ended
 	claimPoll     = 25 * time.Millisecond
 	claimPatience = 10 * time.Second
 )
@@ -31,15 +31,15 @@ type claim struct {
 	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
-func openRequests(ctx context.Context, js jetstream.JetStream, namespace string, replicas int) (*requests, error) {
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: namespace + "_requests", Description: "answers to requests with an idempotency key", TTL: requestTTL, History: 1,
-		Replicas: replicas, Storage: jetstream.FileStorage, MaxValueSize: 1 << 20,
+func openRequests(ctx context.Context, e *Engine) (*requests, error) {
+	kv, err := e.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: e.options.Namespace + "_requests", Description: "answers to requests with an idempotency key", TTL: requestTTL, History: 1,
+		Replicas: e.options.Replicas, Storage: jetstream.FileStorage, MaxValueSize: 1 << 20,
 	})
 	if err != nil {
 		return nil, natsError(err, "the store of requests cannot be opened")
 	}
-	return &requests{kv: kv, now: time.Now}, nil
+	return &requests{kv: kv, now: e.options.now}, nil
 }
 
 // Begin implements eureka.Requests.

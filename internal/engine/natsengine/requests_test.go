@@ -19,11 +19,12 @@ func twoRequests(t *testing.T) (a, b *requests, clock *atomic.Int64) {
 	clock.Store(time.Now().UnixNano())
 	var nodes []*requests
 	for range 2 {
-		r, err := openRequests(t.Context(), dialJetStream(t, server), "t", 1)
+		r, err := openRequests(t.Context(), &Engine{js: dialJetStream(t, server), options: Options{
+			Namespace: "t", Replicas: 1, now: func() time.Time { return time.Unix(0, clock.Load()) },
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.now = func() time.Time { return time.Unix(0, clock.Load()) }
 		nodes = append(nodes, r)
 	}
 	return nodes[0], nodes[1], clock
