@@ -31,9 +31,9 @@ type embedded struct {
 	dir    string
 	log    *serverLog
 	lock   *os.File
-	epoch  string                      // of what is stored; another one after a machine went down with messages that were not synced
-	sync   time.Duration               // interval of syncs, 0 for each message
-	before map[string]map[string]int64 // sizes of the message files, by stream, before the server read them
+	epoch  string                            // of what is stored; another one after a machine went down with messages that were not synced
+	sync   time.Duration                     // interval of syncs, 0 for each message
+	before map[string]map[string]fs.FileInfo // the message files, by stream, before the server read them
 }
 
 // startEmbedded takes the data directory and starts a server on it.
@@ -62,7 +62,7 @@ func (e *embedded) start() error {
 		return directoryError(e.dir, err)
 	}
 	var err error
-	if e.before, err = blockSizes(e.streams()); err != nil {
+	if e.before, err = blocks(e.streams()); err != nil {
 		return directoryError(e.dir, err)
 	}
 	var kept bool
@@ -106,35 +106,36 @@ func probe(dir, store string) error {
 // check compares what was on disk with what the server has read. NATS skips a stream it cannot read, and cuts off the part of a file
 // that it cannot read; a service that promises to keep its channels must say so.
 func (e *embedded) check() error {
-	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
+	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true, Config: true})
 	if err != nil {
 		return eureka.WrapError(eureka.CodeInternal, err, "the state of the NATS server in this process cannot be read")
 	}
-	messages := map[string]uint64{}
+	details := map[string]server.StreamDetail{}
 	for _, account := range state.AccountDetails {
 		for _, stream := range account.Streams {
-			messages[stream.Name] = stream.State.Msgs
+			details[stream.Name] = stream
 		}
 	}
-	after, err := blockSizes(e.streams())
+	after, err := blocks(e.streams())
 	if err != nil {
 		return directoryError(e.dir, err)
 	}
 	for stream, before := range e.before {
+		detail, ok := details[stream]
 		var lost int64
-		for file, size := range before {
-			left, there := after[stream][file]
-			// NATS removes a file that it cannot read at all, and also one whose messages have all expired. Buckets keep what
-			// they have, so there it is the former.
-			if there || strings.HasPrefix(stream, bucketPrefix) {
-				lost += max(size-left, 0)
+		aged := ok && detail.Config.MaxAge > 0
+		if aged {
+			// What was too old when the server started is gone, with its files. NATS says itself what it could not read of the rest.
+			if l := detail.State.Lost; l != nil {
+				lost = int64(l.Bytes) //nolint:gosec // less than there is on the disk
 			}
+		} else {
+			lost = lostBytes(before, after[stream], strings.HasPrefix(stream, bucketPrefix))
 		}
-		count, ok := messages[stream]
 		switch {
 		case !ok:
 			return damaged(e.dir, stream, "cannot be read")
-		case lost > maxTornTail || (lost > 0 && count == 0):
+		case lost > maxTornTail || (lost > 0 && detail.State.Msgs == 0 && !aged):
 			return damaged(e.dir, stream, fmt.Sprintf("has lost %d bytes", lost))
 		case lost > 0:
 			e.log.log.Error("the end of a stream could not be read, as after a crash in the middle of a write; it was cut off",
@@ -148,28 +149,43 @@ func (e *embedded) streams() string {
 	return filepath.Join(e.dir, "nats", filepath.FromSlash(streamsDir))
 }
 
-// blockSizes returns the sizes of each stream's message files.
-func blockSizes(dir string) (map[string]map[string]int64, error) {
-	sizes := map[string]map[string]int64{}
+// lostBytes is how much of a stream's message files was cut off. NATS removes a file that it cannot read at all, and also one whose messages have all
+// expired. A bucket keeps what it has, so there it is the former.
+func lostBytes(before, after map[string]fs.FileInfo, bucket bool) (lost int64) {
+	for name, was := range before {
+		is, there := after[name]
+		switch {
+		case !there && bucket:
+			lost += was.Size()
+		case there && os.SameFile(was, is): // else NATS has written it anew, without what was deleted
+			lost += max(was.Size()-is.Size(), 0)
+		}
+	}
+	return lost
+}
+
+// blocks returns each stream's message files.
+func blocks(dir string) (map[string]map[string]fs.FileInfo, error) {
+	found := map[string]map[string]fs.FileInfo{}
 	streams, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return sizes, nil
+		return found, nil
 	}
 	for _, stream := range streams {
 		if !stream.IsDir() || strings.HasPrefix(stream.Name(), ".") {
 			continue
 		}
-		sizes[stream.Name()] = map[string]int64{}
+		found[stream.Name()] = map[string]fs.FileInfo{}
 		files, globErr := filepath.Glob(filepath.Join(dir, stream.Name(), "msgs", "*.blk"))
 		err = errors.Join(err, globErr)
 		for _, file := range files {
 			// A file may be removed meanwhile: NATS drops those that hold nothing.
 			if info, statErr := os.Stat(file); statErr == nil {
-				sizes[stream.Name()][filepath.Base(file)] = info.Size()
+				found[stream.Name()][filepath.Base(file)] = info
 			}
 		}
 	}
-	return sizes, err
+	return found, err
 }
 
 // bucketPrefix starts the names of streams that are key-value buckets.
