@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,3 +68,38 @@ const EpochFile = epochFile
 
 // Boot is the machine's present boot.
 func Boot() string { return bootID() }
+
+// EndBridges removes what a channel has of bridges, as their end does that comes before that of any message. It returns how many there were.
+func (e *Engine) EndBridges(ctx context.Context, channelID string) (n int, err error) {
+	entries, _, err := e.history.read(ctx, channelID, 0, eureka.MaxHistoryPage)
+	for i := range entries {
+		if err == nil && entries[i].bridged != 0 {
+			n++
+			err = e.history.remove(ctx, entries[i].seq)
+		}
+	}
+	return n, err
+}
+
+// Anchor anchors a channel now, as half of its messages' time without a message does.
+func (e *Engine) Anchor(ctx context.Context, channelID string) error {
+	a := e.history.acquire(channelID)
+	defer e.history.release(channelID, a)
+	a.turn <- struct{}{}
+	defer func() { <-a.turn }()
+	seq, _, wrong, err := e.history.anchor(ctx, channelID, a.last)
+	if err == nil && wrong {
+		err = fmt.Errorf("%d is not the last entry", a.last)
+	}
+	a.last, a.open, a.at = seq, false, time.Time{}
+	return err
+}
+
+// Bridge puts a bridge in the place of a channel's anchor, as the next message does before it is stored.
+func (e *Engine) Bridge(ctx context.Context, channelID string) error {
+	a := e.history.acquire(channelID)
+	defer e.history.release(channelID, a)
+	a.turn <- struct{}{}
+	defer func() { <-a.turn }()
+	return e.history.bridge(ctx, a, channelID)
+}

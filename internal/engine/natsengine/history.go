@@ -53,7 +53,7 @@ const (
 	headerTTL      = "Eureka-TTL"     // of a message: how long readers may see it, in milliseconds
 	headerAnchor   = "Eureka-Anchor"  // of an anchor: lasting, or bridge
 	headerBridged  = "Eureka-Bridged" // of a bridge: the lasting anchor that it replaces
-	headerBehind   = "Eureka-Behind"  // of a bridge: the entry that the anchor was stored behind
+	headerBehind   = "Eureka-Behind"  // of a bridge: the entry that the anchor was stored behind; of a message behind a bridge: the same
 	headerForgot   = "Eureka-Forgot"  // of an anchor: the last one of the entries that were removed before it
 )
 
@@ -92,6 +92,7 @@ type appender struct {
 	users     int           // callers that hold or wait for it; the shard's lock guards it
 	last      uint64        // sequence of the newest entry, as far as this node knows
 	open      bool          // last is known to be no lasting anchor
+	behind    uint64        // when last is a bridge: the entry that it continues; else 0
 	at        time.Time     // when this node stored its newest message; zero when the channel is anchored
 	sent      time.Time     // when it began to store it
 	from      time.Time     // not to be anchored before

@@ -64,12 +64,12 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 		return entry{}, malformed
 	}
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
+	if behind, err := strconv.ParseUint(msg.Header.Get(headerBehind), 10, 64); err == nil && behind <= e.before {
+		e.before = behind
+	}
 	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
 		e.forgot, _ = strconv.ParseUint(msg.Header.Get(headerForgot), 10, 64) // most anchors have none
 		e.bridged, _ = strconv.ParseUint(msg.Header.Get(headerBridged), 10, 64)
-		if behind, err := strconv.ParseUint(msg.Header.Get(headerBehind), 10, 64); err == nil && e.bridged != 0 && behind <= e.bridged {
-			e.before = behind
-		}
 		return e, nil
 	}
 	ttl, err := strconv.ParseInt(msg.Header.Get(headerTTL), 10, 64)

@@ -29,11 +29,16 @@ func (h *history) store(
 		} else {
 			msg.Header.Set(headerExpected, strconv.FormatUint(a.last, 10))
 		}
+		// The bridge will be gone long before the message, so the message says itself what is behind the bridge.
+		msg.Header.Del(headerBehind)
+		if a.behind != 0 && try < tries {
+			msg.Header.Set(headerBehind, strconv.FormatUint(a.behind, 10))
+		}
 		began := time.Now()
 		ack, err := h.engine.js.PublishMsg(ctx, msg)
 		if last, wrong := wrongLast(err); wrong {
 			// Between this node's last message and now there was no time for an anchor: what came is a message.
-			a.last, a.open = last, last == 0 || time.Since(a.sent) < rushed
+			a.last, a.open, a.behind = last, last == 0 || time.Since(a.sent) < rushed, 0
 			if try >= politeTries && wait(ctx, jitter()) != nil {
 				return 0, false, storeError(err)
 			}
@@ -44,11 +49,11 @@ func (h *history) store(
 		}
 		if err != nil {
 			// Whether it was stored is not known: what comes next must ask where the end is.
-			a.last, a.open = 0, false
+			a.last, a.open, a.behind = 0, false, 0
 			return 0, false, storeError(err)
 		}
 		if !ack.Duplicate {
-			a.last, a.sent = max(a.last, ack.Sequence), began
+			a.last, a.sent, a.behind = max(a.last, ack.Sequence), began, 0
 		}
 		return ack.Sequence, ack.Duplicate, nil
 	}
@@ -64,10 +69,11 @@ func (h *history) bridge(ctx context.Context, a *appender, channelID string) err
 		if err != nil {
 			return err
 		}
-		a.last = last.seq
+		a.last, a.behind = last.seq, 0
 		switch {
 		case !ok || !last.isLasting():
 			if last.bridged != 0 { // whoever stored the bridge may have been cut off then
+				a.behind = last.before
 				if err := h.remove(ctx, last.bridged); err != nil {
 					return err
 				}
@@ -100,7 +106,7 @@ func (h *history) replace(ctx context.Context, a *appender, channelID string, an
 		err = h.remove(ctx, anchor.seq)
 	}
 	if err == nil {
-		a.last, a.open = seq, true
+		a.last, a.open, a.behind = seq, true, behind
 	}
 	return err
 }
