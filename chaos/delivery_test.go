@@ -23,7 +23,7 @@ var (
 )
 
 // seedVariable may hold the seed. It also keeps go test from taking an earlier result for this run's.
-const seedVariable = "EUREKA_CHAOS_SEED"
+const seedVariable = "CHAOS_SEED"
 
 const (
 	listeners  = 20

@@ -17,7 +17,7 @@ import (
 )
 
 // natsVariable makes this test binary a NATS server: PORT:DIR.
-const natsVariable = "EUREKA_CHAOS_NATS"
+const natsVariable = "CHAOS_NATS"
 
 func TestMain(m *testing.M) {
 	if what := os.Getenv(natsVariable); what != "" {
