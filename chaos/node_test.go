@@ -48,7 +48,7 @@ func newNode(w *world, i int, address, nats string) (*node, error) {
 	n.args = []string{
 		path, "serve", "--listen", address, "--log-level", "warn", "--drain-timeout", "8s", "--drain-spread", "100ms",
 		// Small queues, so that slow readers are slow soon and replays take more than one step.
-		"--queue-bytes", "256KiB", "--queue-frames", "128",
+		"--queue-bytes", "256KiB", "--queue-frames", "64",
 	}
 	if nats != "" {
 		n.args = append(n.args, "--nats", nats)
