@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -22,17 +23,24 @@ type epochState struct {
 	Sync  bool   `json:"sync"`  // each message was synced before it was confirmed
 }
 
-// openEpoch returns the epoch for a run that begins now. kept is whether it is the last run's.
-func openEpoch(dir string, syncAlways bool) (epoch string, kept bool, err error) {
-	var last epochState
+// readEpoch returns what the last run left; the zero state when there was none, or when it is half written because the machine went down.
+func readEpoch(dir string) (last epochState, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, epochFile)) //nolint:gosec // the operator's own directory
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return epochState{}, nil
 	case err != nil:
-		return "", false, err
+		return epochState{}, err
 	case json.Unmarshal(text, &last) != nil:
-		last = epochState{} // half written: the machine went down
+		return epochState{}, nil
+	default:
+		return last, nil
 	}
+}
+
+// openEpoch returns the epoch for a run that begins now, behind the last one. kept is whether it is the last run's. What the last run stored must be on the
+// disk by now if the machine has not gone down since.
+func openEpoch(dir string, last epochState, syncAlways bool) (epoch string, kept bool, err error) {
 	boot := bootID()
 	kept = last.Epoch != "" && (last.Clean || last.Sync || (boot != "" && last.Boot == boot))
 	epoch = last.Epoch
@@ -61,7 +69,23 @@ func writeEpoch(dir string, s epochState) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncDirectory(dir)
+}
+
+// syncDirectory writes the names in a directory to the disk: without it a machine that goes down could bring back the file that was replaced, and with it
+// an epoch that no longer holds.
+func syncDirectory(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // there directories cannot be synced, and need not be
+	}
+	d, err := os.Open(dir) //nolint:gosec // see above
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // bootID tells one boot of the machine from the next; "" on systems that do not say, where an unclean end counts as a loss.

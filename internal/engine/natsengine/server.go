@@ -65,8 +65,16 @@ func (e *embedded) start() error {
 	if e.before, err = blocks(e.streams()); err != nil {
 		return directoryError(e.dir, err)
 	}
+	last, err := readEpoch(e.dir)
+	if err == nil && !last.Clean {
+		// A process that was killed left to the operating system what it had not synced, and NATS syncs only what it writes itself.
+		err = syncFiles(e.streams())
+	}
 	var kept bool
-	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0); err != nil {
+	if err == nil {
+		e.epoch, kept, err = openEpoch(e.dir, last, e.sync == 0)
+	}
+	if err != nil {
 		return directoryError(e.dir, err)
 	}
 	if !kept && len(e.before) > 0 {
