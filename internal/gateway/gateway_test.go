@@ -37,6 +37,7 @@ type handler struct {
 	ended     sync.Map // socket id → close code
 	endings   atomic.Int64
 	inFrame   func(id string) // called while a frame is handled
+	inConnect func(id string) // called while a handshake is handled
 }
 
 func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.ConnectResult, error) {
@@ -51,6 +52,9 @@ func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.Connec
 		if _, err := h.hub.Subscribe(eureka.Subscription{SocketID: r.SocketID, ChannelID: name, Name: name}); err != nil {
 			return core.ConnectResult{}, err
 		}
+	}
+	if h.inConnect != nil {
+		h.inConnect(r.SocketID)
 	}
 	return h.result, nil
 }

@@ -22,8 +22,8 @@ type epochState struct {
 	Sync  bool   `json:"sync"`  // each message was synced before it was confirmed
 }
 
-// openEpoch returns the epoch for a run that begins now. kept is whether it is the last run's. syncAll writes to the disk what earlier runs left to the
-// operating system; it is called before a run that promises to leave nothing there.
+// openEpoch returns the epoch for a run that begins now. kept is whether it is the last run's. syncAll writes to the disk what a killed run left to the
+// operating system: NATS syncs only what it writes itself, so a power cut could take it at any later time.
 func openEpoch(dir string, syncAlways bool, syncAll func() error) (epoch string, kept bool, err error) {
 	var last epochState
 	text, err := os.ReadFile(filepath.Join(dir, epochFile)) //nolint:gosec // the operator's own directory
@@ -40,7 +40,7 @@ func openEpoch(dir string, syncAlways bool, syncAll func() error) (epoch string,
 	if !kept {
 		epoch = randomID(16)
 	}
-	if kept && syncAlways && !last.Sync && !last.Clean {
+	if kept && !last.Sync && !last.Clean {
 		if err := syncAll(); err != nil {
 			return "", false, err
 		}

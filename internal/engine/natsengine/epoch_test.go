@@ -2,7 +2,7 @@ package natsengine
 
 import "testing"
 
-// TestEpochSyncsWhatWasLeft: a run that syncs each message vouches for all that is stored, so what a run before left unsynced must be synced first.
+// TestEpochSyncsWhatWasLeft: what a killed run left unsynced is synced by the next one, which vouches for all that is stored.
 func TestEpochSyncsWhatWasLeft(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -11,8 +11,9 @@ func TestEpochSyncsWhatWasLeft(t *testing.T) {
 	}{
 		{"killed, then sync always", false, true, false, true},
 		{"stopped, then sync always", false, true, true, false},
+		{"stopped, no sync", false, false, true, false},
 		{"killed, synced before", true, true, false, false},
-		{"killed, no sync", false, false, false, false},
+		{"killed, no sync", false, false, false, true},
 	} {
 		dir, synced := t.TempDir(), false
 		note := func() error { synced = true; return nil }
