@@ -101,7 +101,11 @@ func (c *Core) RouteKeyed(ctx context.Context, who eureka.Identity, ev eureka.Ev
 	request := ""
 	switch {
 	case ev.ID != "":
-		m.Key = onceKey("event", ev.Service, ev.ChannelID, ev.ID)
+		named := ""
+		if ev.ChannelID != "" {
+			named = targets[0].id // by whichever of its names
+		}
+		m.Key = onceKey("event", ev.Service, named, ev.ID)
 		request = fingerprint([]any{ev.ModelType, ev.ModelID, m.Event, m.Data})
 	case key != "":
 		ev.Data = m.Data

@@ -159,8 +159,10 @@ func TestCredentialsSurviveTheProcess(t *testing.T) {
 		if err := n.engine.Credentials().DeleteKey(t.Context(), "loses0000000"); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.engine.Credentials().Revoke(t.Context(), eureka.Revocation{TokenID: "t1", At: 1}); err != nil {
-			t.Fatal(err)
+		for _, r := range []eureka.Revocation{{TokenID: "t1", At: 1}, {User: "ann", At: 8000}, {User: "ann", At: 7000}} {
+			if err := n.engine.Credentials().Revoke(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 	t.Run("after", func(t *testing.T) {
@@ -169,6 +171,9 @@ func TestCredentialsSurviveTheProcess(t *testing.T) {
 		_, lost := n.engine.Key("loses0000000")
 		if !kept || lost || !n.engine.Revoked(eureka.Identity{TokenID: "t1"}) {
 			t.Errorf("kept %v, lost %v, revoked %v", kept, lost, n.engine.Revoked(eureka.Identity{TokenID: "t1"}))
+		}
+		if !n.engine.Revoked(eureka.Identity{User: "ann", IssuedAt: 7500}) || n.engine.Revoked(eureka.Identity{User: "ann", IssuedAt: 8001}) {
+			t.Error("the earlier one of two revocations is kept")
 		}
 	})
 }
