@@ -103,3 +103,17 @@ func (e *Engine) Bridge(ctx context.Context, channelID string) error {
 	defer func() { <-a.turn }()
 	return e.history.bridge(ctx, a, channelID)
 }
+
+// LeaseOver makes this engine's claims of keys as old as those of callers that have ended.
+func (e *Engine) LeaseOver() {
+	e.requests.now = func() time.Time { return time.Now().Add(claimLease + time.Second) }
+}
+
+// Entries is how many entries of a channel are stored.
+func (e *Engine) Entries(ctx context.Context, channelID string) (int, error) {
+	entries, more, err := e.history.read(ctx, channelID, 0, 1)
+	return len(entries) + more, err
+}
+
+// Doubt makes what was done under a claimed key as uncertain as when NATS does not answer.
+func (e *Engine) Doubt(key string) { e.requests.doubted(key) }
