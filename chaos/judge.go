@@ -133,15 +133,7 @@ func (j *judge) gatherPublish(p *Publish) {
 		if !a.Acked {
 			continue
 		}
-		switch {
-		case j.channels[p.Channel].Size > 0 && a.ID == (Position{}) && !p.Blind:
-			j.wrong(Missing, p.Channel, "", 0, "%s/%d was accepted by %s without a cursor", p.Content.Publisher, p.Content.N, a.Node)
-		case p.Key != "" && first != nil && !j.sameAnswer(first, a):
-			j.wrong(Repeat, p.Channel, "", 0, "%s/%d with the key %s was answered %s %s, and %s %s when it was repeated at %s",
-				p.Content.Publisher, p.Content.N, p.Key, first.ID, first.Answer, a.ID, a.Answer, a.Node)
-		case p.Key == "" && a.ID != (Position{}) && j.facts[place{p.Channel, a.ID}] != nil:
-			j.wrong(Conflict, p.Channel, "", 0, "%s/%d was given the cursor %s, which was given before", p.Content.Publisher, p.Content.N, a.ID)
-		}
+		j.accepted(p, first, a)
 		if accepted++; first == nil {
 			first = a
 		}
@@ -149,14 +141,26 @@ func (j *judge) gatherPublish(p *Publish) {
 			j.learn("", 0, p.Channel, a.ID, p.Content, a.Done)
 		}
 	}
-	switch {
-	case accepted == 0:
+	if accepted == 0 {
 		j.report.Unknown++
-	case accepted > 1 && p.Key != "":
+		return
+	}
+	j.report.Acked++
+	if accepted > 1 && p.Key != "" {
 		j.report.Repeated++
-		fallthrough
-	default:
-		j.report.Acked++
+	}
+}
+
+// accepted checks an answer against the first one, nil when there was none.
+func (j *judge) accepted(p *Publish, first, a *Attempt) {
+	switch {
+	case j.channels[p.Channel].Size > 0 && a.ID == (Position{}) && !p.Blind:
+		j.wrong(Missing, p.Channel, "", 0, "%s/%d was accepted by %s without a cursor", p.Content.Publisher, p.Content.N, a.Node)
+	case p.Key != "" && first != nil && !j.sameAnswer(first, a):
+		j.wrong(Repeat, p.Channel, "", 0, "%s/%d with the key %s was answered %s %s, and %s %s when it was repeated at %s",
+			p.Content.Publisher, p.Content.N, p.Key, first.ID, first.Answer, a.ID, a.Answer, a.Node)
+	case p.Key == "" && a.ID != (Position{}) && j.facts[place{p.Channel, a.ID}] != nil:
+		j.wrong(Conflict, p.Channel, "", 0, "%s/%d was given the cursor %s, which was given before", p.Content.Publisher, p.Content.N, a.ID)
 	}
 }
 
@@ -316,12 +320,15 @@ func (j *judge) history(h *History) {
 			j.wrong(Missing, h.Channel, "", 0, "%s/%d at %d, sent %s before the end, is not in the history", f.content.Publisher, f.content.N, f.offset, h.Read-f.sent)
 		}
 	}
-	if len(facts) > ch.Size {
-		return
+	if len(facts) <= ch.Size {
+		j.somewhere(h)
 	}
-	// An event's answer tells no cursor, but on a channel that retains everything its message must be somewhere.
+}
+
+// somewhere checks a channel that retains everything: an event's answer tells no cursor, but its message must be there.
+func (j *judge) somewhere(h *History) {
 	for _, p := range j.transcript.Publishes {
-		if p.Channel != h.Channel || len(j.places[keyOf(p.Channel, p.Content)]) > 0 || h.Read-p.Attempts[0].Sent >= ch.TTL {
+		if p.Channel != h.Channel || len(j.places[keyOf(p.Channel, p.Content)]) > 0 || h.Read-p.Attempts[0].Sent >= j.channels[h.Channel].TTL {
 			continue
 		}
 		if slices.ContainsFunc(p.Attempts, func(a Attempt) bool { return a.Acked }) {

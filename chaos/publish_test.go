@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -250,10 +251,23 @@ func (p *publisher) post(to *node, m *message) (answer []byte, err error) {
 	case http.StatusOK:
 		return answer, nil
 	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusConflict:
+		// Only of a message that may have been stored and was pushed out since.
+		if !p.mayBeUnknown(m) {
+			p.world.wrong("%s answered %d: %s", url, response.StatusCode, answer)
+		}
+		p.world.count(unknowable)
 	default:
 		p.world.wrong("%s answered %d: %s", url, response.StatusCode, answer)
 	}
 	return nil, fmt.Errorf("%s answered %d", url, response.StatusCode)
+}
+
+// mayBeUnknown reports whether the service may say of a message with a key that it does not know what became of it: an earlier request failed, and the
+// channel does not retain everything.
+func (p *publisher) mayBeUnknown(m *message) bool {
+	retains := slices.ContainsFunc(p.world.channels, func(ch Channel) bool { return ch.Name == m.Channel && ch.Size == eureka.MaxHistorySize })
+	return m.Key != "" && !retains && len(m.Attempts) > 0 && !acked(m.Publish)
 }
 
 // marker publishes a last message of a channel, until it is accepted.

@@ -140,3 +140,11 @@ func (e *Engine) ForgetRequestsAfter(ctx context.Context, d time.Duration) error
 	_, err = e.js.UpdateStream(ctx, config)
 	return err
 }
+
+// LeaseOver makes this engine's claims of keys as old as those of callers that have ended.
+func (e *Engine) LeaseOver() {
+	e.requests.now = func() time.Time { return time.Now().Add(claimLease + time.Second) }
+}
+
+// Doubt makes what was done under a claimed key as uncertain as when NATS does not answer.
+func (e *Engine) Doubt(key string) { e.requests.doubted(key) }

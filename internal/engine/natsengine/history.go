@@ -169,6 +169,9 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 	case <-ctx.Done():
 		return 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
 	}
+	if err := h.mayStoreAgain(ctx, channelID, key, r); err != nil {
+		return 0, err
+	}
 	ttl := time.Duration(r.TTL)
 	life := ttl + lingering
 	if key != "" {
@@ -180,6 +183,9 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 		header[nats.MsgIdHdr] = []string{hex.EncodeToString(sum[:16])}
 	}
 	seq, duplicate, err := h.store(ctx, a, channelID, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
+	if err != nil && mayBeStored(err) {
+		h.engine.requests.doubted(key)
+	}
 	if err != nil || duplicate {
 		return seq, err
 	}
