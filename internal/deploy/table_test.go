@@ -40,4 +40,3 @@ func TestTableIsTheEngines(t *testing.T) {
 		}
 	}
 }
-

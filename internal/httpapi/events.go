@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,12 +74,12 @@ func (a *api) eventOperations(h huma.API) {
 		}
 		op := operation(id, http.MethodPost, path, "events", summary)
 		op.DefaultStatus = http.StatusOK
-		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 		handle(h, op, a.broadcast)
 	}
 	op := operation("report-events", http.MethodPost, "/events", "events", "Report one event, or an array of them")
 	op.DefaultStatus = http.StatusOK
-	op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+	op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 	op.SkipValidateBody = true // one object or an array: its own decoder names the index and the field at fault
 	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
@@ -92,24 +90,23 @@ func (a *api) eventOperations(h huma.API) {
 
 func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error) {
 	b := in.Body
-	key := in.Key
-	if key == "" {
-		key = b.ID
+	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
+		return Broadcasted{}, err
 	}
 	if in.Channel == eureka.NewID {
 		if len(b.Except) > 0 {
 			return Broadcasted{}, eureka.FieldError("except", "cannot be combined with channel 0")
 		}
-		if err := core.CheckKey("Idempotency-Key", key); err != nil {
-			return Broadcasted{}, err
-		}
+		ev := eureka.Event{ID: b.ID, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data}
 		if in.Key != "" {
-			key = keyed(in.Key, 0) // a key may be longer than the id of an event
+			ev.ID = "" // the key comes first
 		}
-		result, err := a.core.Route(ctx, who(ctx), eureka.Event{
-			ID: key, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
-		})
+		result, err := a.core.RouteKeyed(ctx, who(ctx), ev, in.Key)
 		return Broadcasted{Accepted: 1, Channels: result.Channels}, err
+	}
+	key := in.Key
+	if key == "" {
+		key = b.ID
 	}
 	if b.Service != "" || b.ModelType != "" || b.ModelID != "" {
 		return Broadcasted{}, eureka.FieldError("service", "and the model belong to channel 0; here the path names the channel")
@@ -121,22 +118,21 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 }
 
 func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
+	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
+		return Accepted{}, err
+	}
 	events, err := intake.Events(in.RawBody)
 	if err != nil {
 		return Accepted{}, err
 	}
 	out := Accepted{Channels: []string{}}
 	var errs []error
-	if in.Key != "" {
-		if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
-			return Accepted{}, err
-		}
-	}
 	for i, ev := range events {
-		if ev.ID == "" && in.Key != "" {
-			ev.ID = keyed(in.Key, i)
+		key := ""
+		if in.Key != "" {
+			key = strconv.Itoa(i) + " " + in.Key
 		}
-		result, err := a.core.Route(ctx, who(ctx), ev)
+		result, err := a.core.RouteKeyed(ctx, who(ctx), ev, key)
 		for _, id := range result.Channels {
 			if !slices.Contains(out.Channels, id) {
 				out.Channels = append(out.Channels, id)
@@ -151,12 +147,6 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 		return out, eureka.WrapError(eureka.CodeOf(err), err, "%d of %d events were taken: %s", out.Accepted, len(events), eureka.MessageOf(err))
 	}
 	return out, nil
-}
-
-// keyed is the identity of an event that has none of its own, in a request with a key.
-func keyed(key string, i int) string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(i) + " " + key))
-	return "request-" + hex.EncodeToString(sum[:16])
 }
 
 func indent(v any) ([]byte, error) {

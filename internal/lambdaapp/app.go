@@ -181,7 +181,7 @@ func (a *app) http() (Handler, error) {
 	}
 	started := time.Now()
 	api, err := httpapi.New(httpapi.Options{
-		Core: a.core, OriginAllowed: origins.Allowed, Identify: a.access.Identify, Ready: a.ready, SocketURL: socketURL(a.Settings.ManagementURL), Log: a.Log,
+		Core: a.core, OriginAllowed: origins.Allowed, Identify: a.access.Request, Ready: a.ready, SocketURL: socketURL(a.Settings.ManagementURL), Log: a.Log,
 		Hello: func() httpapi.Hello {
 			// No function holds a socket, so none of them can count those of all.
 			return httpapi.Hello{

@@ -19,6 +19,9 @@ const ContentType = "application/problem+json"
 // retryAfterSeconds is what a client is asked to wait before it repeats a request that may succeed later.
 const retryAfterSeconds = 1
 
+// Challenge is the header WWW-Authenticate of each answer that asks for a credential.
+const Challenge = `Bearer realm="eureka"`
+
 // Details is the body of an error answer. It is an error itself, so that frameworks can carry it.
 type Details struct {
 	Type   string      `json:"type" doc:"Always about:blank: the code tells the kinds apart."`
@@ -66,6 +69,9 @@ func (d *Details) Write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if d.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", Challenge)
+	}
 	if d.Retry {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}

@@ -134,7 +134,7 @@ func TestHolder(t *testing.T) {
 	expect("the store is down", "a=", eureka.CodeUnavailable, 1)
 	k.err, c.err = nil, eureka.Errorf(eureka.CodeUnavailable, "the store does not answer")
 	expect("nobody knows what is revoked", "a=", eureka.CodeUnavailable, 0)
-	if _, err := s.Identify(httptest.NewRequest(http.MethodGet, "/", nil)); eureka.CodeOf(err) != eureka.CodeUnavailable {
+	if _, err := s.Handshake(httptest.NewRequest(http.MethodGet, "/", nil)); eureka.CodeOf(err) != eureka.CodeUnavailable {
 		t.Errorf("identify: %v", err)
 	}
 }
@@ -162,7 +162,7 @@ func TestShortUser(t *testing.T) {
 		"something else": "something else",
 	} {
 		h, err := apigw.NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id, err := apigw.IAM{}.Identify(r)
+			id, err := apigw.IAM{}.Handshake(r)
 			if err != nil || eureka.CheckUser(id.User) != nil {
 				t.Errorf("%s: %v", arn, err)
 			}

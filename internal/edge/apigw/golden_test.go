@@ -124,7 +124,7 @@ func (n *noting) request(w http.ResponseWriter, r *http.Request, access apigw.Ac
 	}
 	slices.Sort(header)
 	n.note("  header %s", strings.Join(header, ", "))
-	id, err := access.Identify(r)
+	id, err := access.Handshake(r)
 	n.note("  identity %+v %s %s", id, eureka.CodeOf(err), eureka.MessageOf(err))
 	w.Header().Add("Set-Cookie", "a=1; Path=/")
 	w.Header().Add("Set-Cookie", "b=2")

@@ -110,7 +110,7 @@ func (s *Sockets) accept(ctx context.Context, r *http.Request, ev socketEvent) e
 	if !s.options.Origins.Allowed(r) {
 		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
 	}
-	identity, err := s.options.Access.Identify(r)
+	identity, err := s.options.Access.Handshake(r)
 	if err != nil {
 		return err
 	}
