@@ -122,15 +122,19 @@ func (q *testQueue) receive(n int) events.SQSEvent {
 // empty fails the test when the queue has a message, now or delayed.
 func (q *testQueue) empty() {
 	q.t.Helper()
+	if now, delayed := q.holds(); now != "0" || delayed != "0" {
+		q.t.Errorf("the queue has %s messages, and %s delayed", now, delayed)
+	}
+}
+
+// holds is how many messages the queue has, and how many of them it gives nobody yet.
+func (q *testQueue) holds() (now, delayed string) {
+	q.t.Helper()
 	out, err := q.client.GetQueueAttributes(q.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(q.url), AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll}})
 	if err != nil {
 		q.t.Fatal(err)
 	}
-	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"} {
-		if out.Attributes[name] != "0" {
-			q.t.Errorf("%s is %s", name, out.Attributes[name])
-		}
-	}
+	return out.Attributes["ApproximateNumberOfMessages"], out.Attributes["ApproximateNumberOfMessagesDelayed"]
 }
 
 // record is a message as an event source gives it.

@@ -27,6 +27,9 @@ func TestWelcome(t *testing.T) {
 	const id = "VFQVwfO-DoECHqw="
 	w.sockets.say(id, answer{410, "GoneException", ""}, answer{})
 	w.connect(w.function, id, map[string][]string{"channels": {"room,no channel", "hall"}, "info": {""}, "user": {"ann"}})
+	if now, delayed := w.q.holds(); now != "0" || delayed != "1" {
+		t.Errorf("queued at once: %s, later: %s; API Gateway would refuse the post", now, delayed)
+	}
 	w.expect(id)
 	w.work(w.function, 2)
 	w.expect(id, `{"action":"error","channel":"no channel","error":{"code":"invalid",…`, `{"action":"info","data":{"id":"VFQVwfO-DoECHqw=","connectionId":"VFQVwfO-DoECHqw=","connectedAt":…`)
