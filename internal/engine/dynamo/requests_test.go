@@ -84,7 +84,7 @@ func TestRequestsSlowHolder(t *testing.T) {
 func TestRequestsUnderFaults(t *testing.T) {
 	t.Parallel()
 	proxy, name := proxied(t, 5), newTestTable(t)
-	proxy.Set(awslocal.Faults{Throttle: 0.1, Lose: 0.3})
+	proxy.Set(awslocal.Faults{Throttle: 0.05, Lose: 0.15})
 	engines := []eureka.Requests{testEngine(t, proxy.Endpoint, name, nil).Requests(), testEngine(t, proxy.Endpoint, name, nil).Requests()}
 	for i := range 15 {
 		key := fmt.Sprint(i)
