@@ -104,11 +104,8 @@ func (c *credentials) Revoke(ctx context.Context, r eureka.Revocation) error {
 		expression: "attribute_not_exists(" + KeyPartition + ") OR #at <= :at OR x <= :now",
 		names:      map[string]string{"#at": attrAt}, values: item{":at": it[attrAt], ":now": number(now.UnixMilli())},
 	})
-	if refused(err) != nil {
-		err = nil
-	}
 	c.keys.outdate()
-	return err
+	return unlessRefused(err)
 }
 
 // Revocations implements eureka.Credentials.

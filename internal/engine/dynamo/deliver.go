@@ -67,7 +67,7 @@ func (e *Engine) nothingBehind(ctx context.Context, channelID string, r runtime,
 
 // letGo gives a lease up after a fault, as far as that is possible, and returns the fault.
 func (e *Engine) letGo(ctx context.Context, l *lease, fault error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTryTime)
 	defer cancel()
 	if err := e.save(ctx, l, false); err != nil {
 		e.options.Log.Warn("the delivery on a channel has to wait for the end of its lease", slog.String("channel", l.channelID), slog.Any("error", err))

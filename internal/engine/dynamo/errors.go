@@ -41,6 +41,14 @@ func refused(err error) *conditionError {
 	return nil
 }
 
+// unlessRefused returns the error of a write, none when its condition did not hold: for writes that are needless then.
+func unlessRefused(err error) error {
+	if refused(err) != nil {
+		return nil //nolint:nilerr // the error says that nothing had to be done
+	}
+	return err
+}
+
 // throttled are DynamoDB's codes for "later".
 var throttled = []string{
 	"ProvisionedThroughputExceededException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "TransactionConflictException",

@@ -290,7 +290,7 @@ func (p *replay) hold(ctx context.Context) (bool, error) {
 }
 
 func (p *replay) letGo(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTryTime)
 	defer cancel()
 	_, err := p.e.table.remove(ctx, replayKey(p.socketID, p.channelID), condition{expression: "l = :id", values: item{":id": text(p.id)}})
 	if refused(err) != nil {
