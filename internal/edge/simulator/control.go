@@ -28,7 +28,7 @@ GET    /connections              the open sockets
 DELETE /connections/{id}?how=    breaks a socket: cut (the default), lost (cut, without $disconnect) or age (as after two hours)
 POST   /crowd?n=&side=&target=   adds n sockets without clients; target is path and query of their handshake, side how many connect at a time
 GET    /crowd[?reset=true]       what the crowd received
-DELETE /crowd                    the crowd leaves
+DELETE /crowd[?side=]            the crowd leaves
 POST   /schedule                 runs the schedule's function now and waits for it
 POST   /functions/reset          ends the idle processes of all functions, so that the next start cold
 `
@@ -53,7 +53,7 @@ func (s *Simulator) controlHandler() http.Handler {
 		"DELETE /connections/{id}": s.controlBreak,
 		"POST /crowd":              s.controlJoin,
 		"GET /crowd":               func(r *http.Request) (any, error) { return s.gateway.Crowd(r.URL.Query().Get("reset") == "true"), nil },
-		"DELETE /crowd":            func(*http.Request) (any, error) { s.gateway.Leave(); return s.gateway.Crowd(false), nil },
+		"DELETE /crowd":            s.controlLeave,
 		"POST /schedule":           s.controlSchedule,
 		"POST /functions/reset":    s.controlReset,
 	} {
@@ -145,11 +145,9 @@ func (s *Simulator) controlJoin(r *http.Request) (any, error) {
 	if err != nil || n < 1 || n > maxCrowd {
 		return nil, eureka.FieldError("n", "must be 1 to %d", maxCrowd)
 	}
-	side := 16
-	if q.Has("side") {
-		if side, err = strconv.Atoi(q.Get("side")); err != nil || side < 1 || side > s.options.Concurrency {
-			return nil, eureka.FieldError("side", "must be 1 to %d", s.options.Concurrency)
-		}
+	side, err := s.side(q)
+	if err != nil {
+		return nil, err
 	}
 	target := q.Get("target")
 	if target == "" {
@@ -162,9 +160,30 @@ func (s *Simulator) controlJoin(r *http.Request) (any, error) {
 	if authorization := r.Header.Get("Authorization"); authorization != "" {
 		header.Set("Authorization", authorization)
 	}
-	if err := s.gateway.Join(r.Context(), n, min(side, s.options.Concurrency), target, header); err != nil {
+	if err := s.gateway.Join(r.Context(), n, side, target, header); err != nil {
 		return nil, eureka.WrapError(eureka.CodeUnavailable, err, "%v", err)
 	}
+	return s.gateway.Crowd(false), nil
+}
+
+// side is how many sockets of the crowd do something at a time.
+func (s *Simulator) side(q url.Values) (int, error) {
+	if !q.Has("side") {
+		return min(16, s.options.Concurrency), nil
+	}
+	side, err := strconv.Atoi(q.Get("side"))
+	if err != nil || side < 1 || side > s.options.Concurrency {
+		return 0, eureka.FieldError("side", "must be 1 to %d", s.options.Concurrency)
+	}
+	return side, nil
+}
+
+func (s *Simulator) controlLeave(r *http.Request) (any, error) {
+	side, err := s.side(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	s.gateway.Leave(side)
 	return s.gateway.Crowd(false), nil
 }
 

@@ -313,6 +313,30 @@ func TestDynamoFaults(t *testing.T) {
 	}
 }
 
+// TestPoison: an event that nobody understands ends among the dead letters, and those around it arrive.
+func TestPoison(t *testing.T) {
+	w := open(t, func(o *simulator.Options) { o.Visibility = time.Second })
+	c := w.connect("?channels=orders-api:order")
+	topic := sns.New(sns.Options{
+		Region: w.at.Region, BaseEndpoint: &w.at.Queues, Credentials: credentials.NewStaticCredentialsProvider(w.at.KeyID, w.at.Secret, ""),
+	})
+	for _, text := range []string{`{"n":1}`, "poison", `{"n":2}`} {
+		message := text
+		if text != "poison" {
+			message = `{"service":"orders-api","modelType":"order","event":"create","data":` + text + `}`
+		}
+		if _, err := topic.Publish(t.Context(), &sns.PublishInput{TopicArn: &w.at.Topic, Message: &message}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(c, `"n":`)
+	w.expect(c, `"n":`)
+	w.eventually("the dead letter", func() bool {
+		d, err := w.Depths(t.Context())
+		return err == nil && d["eventsDead"].Waiting == 1 && d["events"] == simulator.Depth{}
+	})
+}
+
 // TestCrowd: a broadcast to many sockets without clients, through the control endpoint.
 func TestCrowd(t *testing.T) {
 	w := open(t, nil)

@@ -158,8 +158,18 @@ func (g *Gateway) checkIdle(c *connection) {
 
 // end ends a socket, for the first who calls it: nobody finds it any more, its client is told, and so is the function.
 func (g *Gateway) end(c *connection, how ending) {
+	if g.finish(c, how) && g.begin() {
+		go func() {
+			defer g.work.Done()
+			g.disconnect(c, how)
+		}()
+	}
+}
+
+// finish is end without telling the function. It reports whether that is still to be done.
+func (g *Gateway) finish(c *connection, how ending) bool {
 	if !c.shut(how) {
-		return
+		return false
 	}
 	now := g.options.Now()
 	g.mu.Lock()
@@ -176,18 +186,13 @@ func (g *Gateway) end(c *connection, how ending) {
 		c.member.left()
 	}
 	if how.silent {
-		return
+		return false
 	}
-	if _, lost := g.options.Faults.Hit(fault.LostDisconnect, ""); lost {
+	_, lost := g.options.Faults.Hit(fault.LostDisconnect, "")
+	if lost {
 		g.options.Log.Info("a $disconnect is lost on purpose", slog.String("connection", c.id))
-		return
 	}
-	if g.begin() {
-		go func() {
-			defer g.work.Done()
-			g.disconnect(c, how)
-		}()
-	}
+	return !lost
 }
 
 // shut keeps everybody from writing on, tells the client when it is to be told, and reports whether the connection was open.

@@ -115,8 +115,8 @@ func (g *Gateway) Crowd(reset bool) CrowdStats {
 	return stats
 }
 
-// Leave ends all sockets of the crowd as if their clients had closed them.
-func (g *Gateway) Leave() {
+// Leave ends all sockets of the crowd as if their clients had closed them, side of them at a time, and returns when the function was told of all.
+func (g *Gateway) Leave(side int) {
 	g.mu.Lock()
 	var members []*connection
 	for _, c := range g.connections {
@@ -125,7 +125,22 @@ func (g *Gateway) Leave() {
 		}
 	}
 	g.mu.Unlock()
-	for _, c := range members {
-		g.end(c, ending{code: closeNormal})
+	how := ending{code: closeNormal}
+	leaving := make(chan *connection)
+	var all sync.WaitGroup
+	for range max(side, 1) {
+		all.Go(func() {
+			for c := range leaving {
+				if g.finish(c, how) && g.begin() {
+					g.disconnect(c, how)
+					g.work.Done()
+				}
+			}
+		})
 	}
+	for _, c := range members {
+		leaving <- c
+	}
+	close(leaving)
+	all.Wait()
 }

@@ -418,8 +418,10 @@ func TestCrowd(t *testing.T) {
 	if s = w.Crowd(false); s.Messages != 0 || s.Sockets != 8 {
 		t.Errorf("after a reset: %+v", s)
 	}
-	w.Leave()
-	w.await("$disconnect", 7)
+	w.Leave(3)
+	if e := w.events(); len(e) != 8+2+8 || e[17].RequestContext.RouteKey != "$disconnect" {
+		t.Errorf("%d events", len(e))
+	}
 	if s = w.Crowd(false); s.Sockets != 0 {
 		t.Errorf("%+v", s)
 	}
