@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -21,9 +22,7 @@ type kept struct {
 func onceKey(parts ...string) string {
 	h := sha256.New()
 	for _, part := range parts {
-		n := len(part)
-		h.Write([]byte{byte(n >> 8), byte(n)}) // parts are shorter than 64 KiB
-		h.Write([]byte(part))
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash takes all
 	}
 	return hex.EncodeToString(h.Sum(nil)[:20])
 }
