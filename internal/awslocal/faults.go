@@ -35,7 +35,7 @@ type Usage struct {
 	Throttled, Cut, Lost  int            // requests that a fault hit
 	Crashed               int            // requests refused since CrashAfter
 	Unprocessed           int            // items of batches that a fault left
-	ReadUnits, WriteUnits float64        // capacity units that DynamoDB reported; failed conditions, which are billed, report none
+	ReadUnits, WriteUnits float64        // capacity units as AWS would bill them
 }
 
 // Total is the number of all calls.
@@ -229,10 +229,13 @@ func (p *Proxy) carryOut(r *http.Request, operation string, body []byte, dynamo 
 		body, withheld = p.withhold(operation, withConsumption(operation, body))
 	}
 	status, header, answer = p.forward(r, body)
-	if !dynamo || status != http.StatusOK {
+	if !dynamo {
 		return status, header, answer
 	}
-	p.count(answer, isWrite(operation))
+	p.count(operation, body, answer, status != http.StatusOK)
+	if status != http.StatusOK {
+		return status, header, answer
+	}
 	if withheld != nil {
 		answer = merge(operation, answer, withheld)
 		header.Del("X-Amz-Crc32")

@@ -24,29 +24,49 @@ func withConsumption(operation string, body []byte) []byte {
 	return encode(request, body)
 }
 
-// count adds the capacity units that an answer reports.
-func (p *Proxy) count(answer []byte, write bool) {
+// count adds the capacity units of a request that was carried out, or refused by its condition.
+func (p *Proxy) count(operation string, request, answer []byte, failed bool) {
+	write := isWrite(operation)
+	var units float64
+	var ok bool
+	switch {
+	case write:
+		units, ok = writeUnits(operation, request, answer, failed)
+	case failed:
+		return
+	case operation == "BatchGetItem":
+		units, ok = batchReadUnits(request, answer)
+	}
+	if !ok {
+		units = reported(answer)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if write {
+		p.usage.WriteUnits += units
+	} else {
+		p.usage.ReadUnits += units
+	}
+}
+
+// reported is the capacity units that an answer says it consumed.
+func reported(answer []byte) (units float64) {
 	type consumed struct{ CapacityUnits float64 }
 	var one struct{ ConsumedCapacity json.RawMessage }
 	if json.Unmarshal(answer, &one) != nil || one.ConsumedCapacity == nil {
-		return
+		return 0
 	}
 	var list []consumed
 	if json.Unmarshal(one.ConsumedCapacity, &list) != nil {
 		list = make([]consumed, 1)
 		if json.Unmarshal(one.ConsumedCapacity, &list[0]) != nil {
-			return
+			return 0
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, c := range list {
-		if write {
-			p.usage.WriteUnits += c.CapacityUnits
-		} else {
-			p.usage.ReadUnits += c.CapacityUnits
-		}
+		units += c.CapacityUnits
 	}
+	return units
 }
 
 // withhold takes a share of a batch's items out of the request and returns them by table. At least one item is left, as DynamoDB does it: a batch of

@@ -9,9 +9,6 @@ import (
 	"eureka"
 )
 
-// maxExamined is how many channels one query may look at, about 10 MB of them.
-const maxExamined = 20_000
-
 // List implements eureka.Channels. All reads are consistent, so that callers see what they have written.
 func (c *channels) List(ctx context.Context, q eureka.ChannelQuery) (eureka.Page[eureka.Channel], error) {
 	page := eureka.Page[eureka.Channel]{Items: []eureka.Channel{}}
@@ -145,7 +142,7 @@ func (p *position) channel(field string) eureka.Channel {
 	return ch
 }
 
-func errTooMany() error {
+func (c *channels) errTooMany() error {
 	return eureka.Errorf(eureka.CodeInvalid,
-		"the query has to look at more than %d channels; narrow it by id, alias, service with modelType, or by words", maxExamined)
+		"the query has to look at more than %d channels; narrow it by id, alias, service with modelType, or by words", c.limits.examined)
 }

@@ -13,13 +13,21 @@ import (
 
 // Limits of a plan.
 const (
-	maxPlanQueries = 20   // queries of one index for one list
-	maxWordEntries = 2000 // entries of one word; a word with more selects too little to be an index
-	fewCandidates  = 20   // so few are fetched without looking for a second word
-	maxRepairs     = 25   // entries of words that one list removes
+	maxPlanQueries = 20 // queries of one index for one list
+	fewCandidates  = 20 // so few are fetched without looking for a second word
+	maxRepairs     = 25 // entries of words that one list removes
 	// fetchCost is how many channels a query reads for what one fetched by its key costs.
 	fetchCost = 8
 )
+
+// listLimits bound what one list reads.
+type listLimits struct {
+	examined    int // channels that it looks at
+	wordEntries int // entries of one word; a word with more selects too little to be an index
+}
+
+// defaultListLimits are about 10 MB of channels, which is 2,500 read units.
+var defaultListLimits = listLimits{examined: 20_000, wordEntries: 2000}
 
 // found is what an index gives: at least every channel that the filter selects.
 type found = iter.Seq2[eureka.Channel, error]
@@ -56,8 +64,8 @@ func (c *channels) plan(ctx context.Context, f channelFilter) (found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if total > maxExamined {
-		return nil, errTooMany() // before it is paid for
+	if total > c.limits.examined {
+		return nil, c.errTooMany() // before it is paid for
 	}
 	return c.byQueries(ctx, []query{{partition: timePartition}}), nil
 }
@@ -84,15 +92,15 @@ func (c *channels) byName(ctx context.Context, names []string) found {
 	}
 }
 
-// byQueries reads copies of channels, at most maxExamined.
+// byQueries reads copies of channels, as many as one list may look at.
 func (c *channels) byQueries(ctx context.Context, queries []query) found {
 	return func(yield func(eureka.Channel, error) bool) {
 		examined := 0
 		for _, q := range queries {
 			q.consistent = true
 			for it, err := range c.table.items(ctx, q) {
-				if examined++; examined > maxExamined && err == nil {
-					err = errTooMany()
+				if examined++; examined > c.limits.examined && err == nil {
+					err = c.errTooMany()
 				}
 				if err != nil {
 					yield(eureka.Channel{}, err)
@@ -199,11 +207,11 @@ func (c *channels) lookUp(ctx context.Context, t term) (wordEntries, error) {
 	}
 	entries := wordEntries{}
 	n := 0
-	for it, err := range c.table.items(ctx, query{partition: partition, prefix: prefix, consistent: true, limit: maxWordEntries + 1}) {
+	for it, err := range c.table.items(ctx, query{partition: partition, prefix: prefix, consistent: true, limit: c.limits.wordEntries + 1}) {
 		if err != nil {
 			return nil, err
 		}
-		if n++; n > maxWordEntries {
+		if n++; n > c.limits.wordEntries {
 			return nil, nil
 		}
 		_, id := wordEntryID(it.key())

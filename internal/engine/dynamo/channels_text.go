@@ -44,7 +44,9 @@ func fold(s string) string {
 func foldRune(r rune) rune {
 	least := r
 	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
-		least = min(least, other)
+		if other < least && unicode.IsLetter(other) { // the iota subscript is a case of iota, and a mark
+			least = other
+		}
 	}
 	return unicode.ToLower(least)
 }

@@ -48,6 +48,7 @@ type Engine struct {
 	table    table
 	instance string // tells this engine's claims from those of others
 	keys     *Keys
+	limits   listLimits
 	looks    looks
 }
 
@@ -59,7 +60,7 @@ func Open(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text()}
+	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text(), limits: defaultListLimits}
 	e.keys = newKeys(e)
 	return e, nil
 }
