@@ -100,7 +100,7 @@ func (c *channels) addWords(ctx context.Context, id string, words []string, revi
 		err := c.table.put(ctx, it, condition{
 			expression: "attribute_not_exists(" + KeyPartition + ") OR r < :r", values: item{":r": it[attrRevision]},
 		})
-		if refused(err) != nil {
+		if isRefused(err) {
 			return nil // one for a later revision, or our own whose answer was lost
 		}
 		return err
@@ -113,7 +113,7 @@ func (c *channels) removeWords(ctx context.Context, id string, words []string, r
 		_, err := c.table.remove(ctx, wordKey(word, id), condition{
 			expression: "attribute_not_exists(" + KeyPartition + ") OR r < :r", values: item{":r": unsigned(revision)},
 		})
-		if refused(err) != nil {
+		if isRefused(err) {
 			return nil
 		}
 		return err

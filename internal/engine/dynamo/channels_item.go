@@ -73,7 +73,7 @@ func tombstone(ch eureka.Channel, nowSeconds int64) item {
 // living reports whether a name's item stands for a channel, under its id or its alias.
 func living(it item) bool { return it != nil && !it.has(attrDeleted) }
 
-func revisionOf(it item) uint64 { return uint64(max(it.number(attrRevision), 0)) } //nolint:gosec // not negative
+func revisionOf(it item) uint64 { return uint64(max(it.number(attrRevision), 0)) }
 
 // unchanged is the condition that a name's item still is the one that was read; nil for none.
 func unchanged(read item) condition {
@@ -92,7 +92,7 @@ func unchanged(read item) condition {
 func (c *channels) now() time.Time { return c.options.Now() }
 
 // nowMicros is where revisions begin; the largest is beyond the year 2200 and still a whole number to JavaScript.
-func (c *channels) nowMicros() uint64 { return uint64(max(c.now().UnixMicro(), 1)) } //nolint:gosec // not negative
+func (c *channels) nowMicros() uint64 { return uint64(max(c.now().UnixMicro(), 1)) }
 
 // timeKey orders all channels by their time of creation, then by id.
 func timeKey(createdAt int64, id string) key { return key{"i#t", sortableTime(createdAt) + "#" + id} }

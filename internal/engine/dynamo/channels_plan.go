@@ -288,7 +288,7 @@ func (c *channels) repair(ctx context.Context, stale []item) {
 	stale = stale[:min(len(stale), maxRepairs)]
 	err := each(ctx, wordWriters, stale, func(ctx context.Context, e item) error {
 		_, err := c.table.remove(ctx, e.key(), condition{expression: "r = :r", values: item{":r": e[attrRevision]}})
-		if refused(err) != nil {
+		if isRefused(err) {
 			return nil
 		}
 		return err

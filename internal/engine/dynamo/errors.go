@@ -41,6 +41,9 @@ func refused(err error) *conditionError {
 	return nil
 }
 
+// isRefused reports whether a write's condition did not hold.
+func isRefused(err error) bool { return refused(err) != nil }
+
 // throttled are DynamoDB's codes for "later".
 var throttled = []string{
 	"ProvisionedThroughputExceededException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "TransactionConflictException",

@@ -117,7 +117,7 @@ type errand struct {
 }
 
 func newErrand(t testing.TB, seed uint64) *errand {
-	return &errand{t: t, rng: rand.New(rand.NewPCG(seed, 1)), failed: map[TaskKind]int{}, done: map[TaskKind]int{}, twice: true, shorten: 50} //nolint:gosec // a seed repeats it
+	return &errand{t: t, rng: rand.New(rand.NewPCG(seed, 1)), failed: map[TaskKind]int{}, done: map[TaskKind]int{}, twice: true, shorten: 50}
 }
 
 // Enqueue implements Queue. What waits is carried as JSON, as it is in SQS.
@@ -199,12 +199,12 @@ type service struct {
 
 func newService(t testing.TB, engines int, change func(*Options)) *service {
 	t.Helper()
-	s := &service{wires: &wires{}, queue: newErrand(t, uint64(time.Now().UnixNano())), gone: map[string]int{}} //nolint:gosec // it is positive
+	s := &service{wires: &wires{}, queue: newErrand(t, uint64(time.Now().UnixNano())), gone: map[string]int{}}
 	at, name := endpoint(t), newTestTable(t)
 	for range engines {
 		e := testEngine(t, at, name, func(o *Options) {
 			o.Poster, o.Queue = s.wires, s.queue
-			o.Gone = func(ctx context.Context, id string) {
+			o.Gone = func(_ context.Context, id string) {
 				s.mu.Lock()
 				s.gone[id]++
 				s.mu.Unlock()

@@ -107,7 +107,7 @@ func (r *requests) Finish(ctx context.Context, k string, answer []byte) error {
 	err := r.table.put(ctx, expiring(it, now.Add(requestTTL)), condition{
 		expression: "attribute_not_exists(v) OR x <= :now", values: item{":now": number(now.UnixMilli())},
 	})
-	if refused(err) != nil {
+	if isRefused(err) {
 		return nil
 	}
 	return err
@@ -119,7 +119,7 @@ func (r *requests) Abandon(ctx context.Context, k string) error {
 		expression: "attribute_not_exists(" + KeyPartition + ") OR (attribute_not_exists(v) AND begins_with(c, :mine))",
 		values:     item{":mine": text(r.instance + ".")},
 	})
-	if refused(err) != nil {
+	if isRefused(err) {
 		return nil
 	}
 	return err
