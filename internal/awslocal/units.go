@@ -30,40 +30,48 @@ func writeUnits(operation string, request, answer []byte, failed bool) (units fl
 	case "PutItem", "UpdateItem", "DeleteItem":
 		return 1, refused
 	case "TransactWriteItems":
-		var b batch
-		if json.Unmarshal(request, &b) != nil {
-			return 0, false
-		}
-		for _, item := range b.TransactItems {
-			if item.Put != nil && !refused {
-				units += 2 * float64(begun(size(item.Put.Item), 1<<10))
-			} else {
-				units += 2
-			}
-		}
-		return units, true
+		return transactUnits(request, refused)
 	case "BatchWriteItem":
-		var b batch
-		if json.Unmarshal(request, &b) != nil {
-			return 0, false
-		}
-		for _, raw := range b.RequestItems {
-			var writes []struct{ PutRequest *struct{ Item attributes } }
-			if json.Unmarshal(raw, &writes) != nil {
-				return 0, false
-			}
-			for _, w := range writes {
-				if w.PutRequest != nil {
-					units += float64(begun(size(w.PutRequest.Item), 1<<10))
-				} else {
-					units++
-				}
-			}
-		}
-		return units, true
+		return batchWriteUnits(request)
 	default:
 		return 0, false
 	}
+}
+
+func transactUnits(request []byte, refused bool) (units float64, ok bool) {
+	var b batch
+	if json.Unmarshal(request, &b) != nil {
+		return 0, false
+	}
+	for _, item := range b.TransactItems {
+		if item.Put != nil && !refused {
+			units += 2 * float64(begun(size(item.Put.Item), 1<<10))
+		} else {
+			units += 2
+		}
+	}
+	return units, true
+}
+
+func batchWriteUnits(request []byte) (units float64, ok bool) {
+	var b batch
+	if json.Unmarshal(request, &b) != nil {
+		return 0, false
+	}
+	for _, raw := range b.RequestItems {
+		var writes []struct{ PutRequest *struct{ Item attributes } }
+		if json.Unmarshal(raw, &writes) != nil {
+			return 0, false
+		}
+		for _, w := range writes {
+			if w.PutRequest != nil {
+				units += float64(begun(size(w.PutRequest.Item), 1<<10))
+			} else {
+				units++
+			}
+		}
+	}
+	return units, true
 }
 
 // batchReadUnits computes the units of a BatchGetItem.

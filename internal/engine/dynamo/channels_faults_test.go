@@ -310,3 +310,28 @@ func TestImportedNumbers(t *testing.T) {
 		t.Errorf("the first free numbers are %s and %s", first.ID, second.ID)
 	}
 }
+
+// TestRevisionsNeverComeAgain: an id that is used again goes on with its revisions, even where the clock is behind that of who used it before.
+func TestRevisionsNeverComeAgain(t *testing.T) {
+	t.Parallel()
+	clock := newTestClock()
+	e := testEngine(t, endpoint(t), newTestTable(t), clock.option)
+	old := mustCreate(t, e, eureka.Channel{ID: "a", Name: "first"})
+	old, err := e.Channels().Update(t.Context(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Channels().Delete(t.Context(), "a", 1); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(-time.Hour)
+	if again := mustCreate(t, e, eureka.Channel{ID: "a", Name: "second"}); again.Revision <= old.Revision {
+		t.Errorf("revision %d comes after %d", again.Revision, old.Revision)
+	}
+	if _, err := e.Channels().Update(t.Context(), old); eureka.CodeOf(err) != eureka.CodeConflict {
+		t.Errorf("an update of the deleted one: %v", err)
+	}
+	if _, stale := checkChannels(t, e); len(stale) != 0 {
+		t.Errorf("words of the deleted one: %q", stale)
+	}
+}

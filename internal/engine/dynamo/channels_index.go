@@ -100,10 +100,7 @@ func (c *channels) addWords(ctx context.Context, id string, words []string, revi
 		err := c.table.put(ctx, it, condition{
 			expression: "attribute_not_exists(" + KeyPartition + ") OR r < :r", values: item{":r": it[attrRevision]},
 		})
-		if isRefused(err) {
-			return nil // one for a later revision, or our own whose answer was lost
-		}
-		return err
+		return unlessRefused(err) // by one for a later revision, or by our own whose answer was lost
 	})
 }
 
@@ -113,10 +110,7 @@ func (c *channels) removeWords(ctx context.Context, id string, words []string, r
 		_, err := c.table.remove(ctx, wordKey(word, id), condition{
 			expression: "attribute_not_exists(" + KeyPartition + ") OR r < :r", values: item{":r": unsigned(revision)},
 		})
-		if isRefused(err) {
-			return nil
-		}
-		return err
+		return unlessRefused(err)
 	})
 }
 

@@ -288,10 +288,7 @@ func (c *channels) repair(ctx context.Context, stale []item) {
 	stale = stale[:min(len(stale), maxRepairs)]
 	err := each(ctx, wordWriters, stale, func(ctx context.Context, e item) error {
 		_, err := c.table.remove(ctx, e.key(), condition{expression: "r = :r", values: item{":r": e[attrRevision]}})
-		if isRefused(err) {
-			return nil
-		}
-		return err
+		return unlessRefused(err)
 	})
 	if err != nil {
 		c.options.Log.Debug("entries of words could not be removed", slog.Any("error", err))

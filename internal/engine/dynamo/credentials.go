@@ -66,7 +66,7 @@ func (c *credentials) DeleteKey(ctx context.Context, id string) error {
 	err := c.table.transact(ctx,
 		step{remove: true, key: key{credentialPartition, apiKeyPrefix + id}, only: condition{expression: "attribute_exists(" + KeyPartition + ")"}},
 		step{key: apiKeyCount, change: &change{expression: "ADD n :one", values: item{":one": number(-1)}}})
-	if isRefused(err) {
+	if refused(err) != nil {
 		return eureka.Errorf(eureka.CodeNotFound, "there is no API key %q", id)
 	}
 	c.keys.outdate()
@@ -104,11 +104,8 @@ func (c *credentials) Revoke(ctx context.Context, r eureka.Revocation) error {
 		expression: "attribute_not_exists(" + KeyPartition + ") OR #at <= :at OR x <= :now",
 		names:      map[string]string{"#at": attrAt}, values: item{":at": it[attrAt], ":now": number(now.UnixMilli())},
 	})
-	if isRefused(err) {
-		err = nil
-	}
 	c.keys.outdate()
-	return err
+	return unlessRefused(err)
 }
 
 // Revocations implements eureka.Credentials.

@@ -16,6 +16,7 @@ const (
 	workTurns    = 20 // turns of a worker, after which the queue has the next one
 	publishTurns = 3  // of a publisher: others' messages must not hold up its answer
 	spareTime    = 3 * time.Second
+	noteTime     = 5 * time.Second // of a write behind the end of a call's own time
 )
 
 // deliver posts to a shard's subscribers whatever was stored and not delivered yet, unless somebody else does. What is left after some turns goes into
@@ -74,7 +75,7 @@ func (e *Engine) nothingBehind(ctx context.Context, channelID string, r runtime,
 
 // letGo gives a lease up after a fault, as far as that is possible, and returns the fault.
 func (e *Engine) letGo(ctx context.Context, l *lease, fault error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if err := e.save(ctx, l, false); err != nil {
 		e.options.Log.Warn("the delivery on a channel has to wait for the end of its lease", slog.String("channel", l.channelID), slog.Any("error", err))

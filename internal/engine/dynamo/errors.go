@@ -44,6 +44,14 @@ func refused(err error) *conditionError {
 // isRefused reports whether a write's condition did not hold.
 func isRefused(err error) bool { return refused(err) != nil }
 
+// unlessRefused returns the error of a write, none when its condition did not hold: for writes that are needless then.
+func unlessRefused(err error) error {
+	if isRefused(err) {
+		return nil
+	}
+	return err
+}
+
 // throttled are DynamoDB's codes for "later".
 var throttled = []string{
 	"ProvisionedThroughputExceededException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "TransactionConflictException",

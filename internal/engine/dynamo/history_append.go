@@ -122,10 +122,7 @@ func (e *Engine) forgetKey(ctx context.Context, note item) error {
 		expression: "#of = :offset AND ep = :epoch", names: map[string]string{"#of": attrOffset},
 		values: item{":offset": note[attrOffset], ":epoch": note[attrEpoch]},
 	})
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }
 
 // seal says that an offset has no message and never will, unless it has one. Like messages it outlives every key that notes its offset.
@@ -135,8 +132,5 @@ func (e *Engine) seal(ctx context.Context, channelID string, r runtime, offset u
 	over := now.Add(time.Duration(r.limit) * time.Millisecond)
 	it[attrStored], it[attrExpires], it[KeyTTL] = number(now.UnixMilli()), number(over.UnixMilli()), number(over.Add(keptOver).Unix())
 	err := e.table.put(ctx, it, absent)
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }

@@ -107,8 +107,5 @@ func (e *Engine) beginMark(ctx context.Context, channelID string, shard int, mar
 	_, err := e.table.update(ctx, deliveryKey(channelID, shard), change{
 		expression: "SET m = :mark", only: "attribute_not_exists(m)", values: item{":mark": unsigned(mark)},
 	})
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }

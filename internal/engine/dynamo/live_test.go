@@ -17,8 +17,26 @@ import (
 type wires struct {
 	mu      sync.Mutex
 	sockets map[string]*wire
+	refused map[string]eureka.Code // what posts to a socket are answered instead of being taken
 	// before, when set, may refuse a post.
 	before func(socketID string) error
+}
+
+// refuse has posts to a socket answered with a code; "" ends that.
+func (w *wires) refuse(id string, code eureka.Code) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refused == nil {
+		w.refused = map[string]eureka.Code{}
+	}
+	w.refused[id] = code
+}
+
+// end closes the connection without a word.
+func (w *wire) end() {
+	w.all.mu.Lock()
+	defer w.all.mu.Unlock()
+	w.closed = true
 }
 
 type wire struct {
@@ -72,6 +90,9 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if code := w.refused[id]; code != "" {
+		return eureka.Errorf(code, "refused")
+	}
 	s := w.sockets[id]
 	if s == nil || s.closed {
 		return eureka.Errorf(eureka.CodeGone, "gone")

@@ -100,6 +100,7 @@ func testEngine(t testing.TB, at, name string, change func(*Options)) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.table.tryTime = time.Minute // a loaded machine loses no answer, which would leave holes between numbers
 	return e
 }
 

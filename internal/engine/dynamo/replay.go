@@ -96,16 +96,13 @@ func (e *Engine) holdBack(ctx context.Context, l *lease, s subscriber, offset ui
 	if err := e.enqueue(ctx, retryDelay, p.task(e.nowMillis(), 0)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	ctx, cancel := context.WithTimeout(ctx, noteTime)
 	defer cancel()
 	_, err := e.table.update(ctx, s.key, change{
 		expression: "SET p = :from, q = :id, pm = :now", only: "attribute_exists(" + KeyPartition + ") AND attribute_not_exists(p)",
 		values: item{":from": unsigned(offset), ":id": text(p.id), ":now": number(e.nowMillis())},
 	})
-	if isRefused(err) {
-		return nil // it has left, or is replayed to already
-	}
-	return err
+	return unlessRefused(err) // it has left, or is replayed to already
 }
 
 // heal gives a replay that has not moved for long a task again: the one that it had ended among the dead letters.
@@ -389,13 +386,10 @@ func (p *replay) hold(ctx context.Context) (bool, error) {
 }
 
 func (p *replay) letGo(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	_, err := p.e.table.remove(ctx, replayKey(p.socketID, p.channelID), condition{expression: "l = :token", values: item{":token": text(p.token)}})
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }
 
 // awaitReplay waits until no replay posts to a socket for a channel. One that was replaced stops after its page.

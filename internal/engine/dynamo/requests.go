@@ -107,10 +107,7 @@ func (r *requests) Finish(ctx context.Context, k string, answer []byte) error {
 	err := r.table.put(ctx, expiring(it, now.Add(requestTTL)), condition{
 		expression: "attribute_not_exists(v) OR x <= :now", values: item{":now": number(now.UnixMilli())},
 	})
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }
 
 // Abandon implements eureka.Requests. A claim that another engine has taken over, or an answer, stays.
@@ -119,8 +116,5 @@ func (r *requests) Abandon(ctx context.Context, k string) error {
 		expression: "attribute_not_exists(" + KeyPartition + ") OR (attribute_not_exists(v) AND begins_with(c, :mine))",
 		values:     item{":mine": text(r.instance + ".")},
 	})
-	if isRefused(err) {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }

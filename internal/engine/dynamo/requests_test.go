@@ -1,11 +1,14 @@
 package dynamo
 
 import (
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"eureka"
+	"eureka/internal/awslocal"
 	"eureka/internal/porttest"
 )
 
@@ -74,5 +77,40 @@ func TestRequestsSlowHolder(t *testing.T) {
 	}
 	if answer, err := slow.Begin(t.Context(), "answered"); err != nil || answer == nil {
 		t.Errorf("an answer was given up: %s, %v", answer, err)
+	}
+}
+
+// TestRequestsUnderFaults: a claim whose answer was lost is the caller's, so that each key has one who handles it, and no more.
+func TestRequestsUnderFaults(t *testing.T) {
+	t.Parallel()
+	proxy, name := proxied(t, 5), newTestTable(t)
+	proxy.Set(awslocal.Faults{Throttle: 0.05, Lose: 0.15})
+	engines := []eureka.Requests{testEngine(t, proxy.Endpoint, name, nil).Requests(), testEngine(t, proxy.Endpoint, name, nil).Requests()}
+	for i := range 15 {
+		key := fmt.Sprint(i)
+		var claims atomic.Int64
+		var all sync.WaitGroup
+		for n := range 4 {
+			all.Go(func() {
+				r := engines[n%2]
+				answer, err := r.Begin(t.Context(), key)
+				if err == nil && answer == nil {
+					claims.Add(1)
+					err = r.Finish(t.Context(), key, []byte(key))
+				} else if err == nil && string(answer) != key {
+					t.Errorf("key %s is answered with %s", key, answer)
+				}
+				if err != nil {
+					t.Errorf("key %s: %v", key, err)
+				}
+			})
+		}
+		all.Wait()
+		if claims.Load() != 1 {
+			t.Errorf("key %s was claimed %d times", key, claims.Load())
+		}
+	}
+	if proxy.Usage().Lost == 0 {
+		t.Error("no answer was lost")
 	}
 }

@@ -12,7 +12,8 @@ const (
 	maxTries  = 8
 	firstWait = 25 * time.Millisecond
 	maxWait   = time.Second
-	tryTime   = 5 * time.Second // of one try: a connection that hangs is given up
+	// defaultTryTime is how long one try may take: a connection that hangs is given up.
+	defaultTryTime = 5 * time.Second
 )
 
 // backoff counts tries that came to nothing.
@@ -41,11 +42,11 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // repeat tries until do succeeds or has failed for good, and translates its error. A condition that did not hold comes as a conditionError.
-func repeat(ctx context.Context, do func(ctx context.Context) error) error {
+func (t *table) repeat(ctx context.Context, do func(ctx context.Context) error) error {
 	var b backoff
 	unsure := false
 	for {
-		err := try(ctx, do)
+		err := t.try(ctx, do)
 		if err == nil {
 			return nil
 		}
@@ -61,8 +62,8 @@ func repeat(ctx context.Context, do func(ctx context.Context) error) error {
 	}
 }
 
-func try(ctx context.Context, do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+func (t *table) try(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, t.tryTime)
 	defer cancel()
 	return do(ctx)
 }

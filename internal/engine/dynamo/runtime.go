@@ -112,8 +112,5 @@ func (e *Engine) grow(ctx context.Context, channelID string, n int) error {
 		expression: "SET n = :more", only: "attribute_not_exists(n) OR n = :known",
 		values: item{":more": number(int64(n + 1)), ":known": number(int64(n))},
 	})
-	if isRefused(err) {
-		return nil // another one was faster
-	}
-	return err
+	return unlessRefused(err) // another one was faster
 }

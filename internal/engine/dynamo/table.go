@@ -3,6 +3,7 @@ package dynamo
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -23,6 +24,8 @@ type table struct {
 	client *dynamodb.Client
 	name   string
 	meter  func(read, write float64) // nil for none
+	// tryTime is how long one try of a request may take.
+	tryTime time.Duration
 }
 
 func newTable(client *dynamodb.Client, name string, meter func(read, write float64)) table {
@@ -30,7 +33,7 @@ func newTable(client *dynamodb.Client, name string, meter func(read, write float
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 1
 	})
-	return table{client: once, name: name, meter: meter}
+	return table{client: once, name: name, meter: meter, tryTime: defaultTryTime}
 }
 
 // report asks for the consumed units when somebody wants to know them.

@@ -16,7 +16,7 @@ const maxBatchGet = 100
 // get returns an item, nil without one. An eventually consistent read costs half.
 func (t *table) get(ctx context.Context, k key, consistent bool) (item, error) {
 	var found item
-	err := repeat(ctx, func(ctx context.Context) error {
+	err := t.repeat(ctx, func(ctx context.Context) error {
 		out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{
 			TableName: aws.String(t.name), Key: k.item(), ConsistentRead: aws.Bool(consistent), ReturnConsumedCapacity: t.report(),
 		})
@@ -163,7 +163,7 @@ func (t *table) count(ctx context.Context, q query) (int, error) {
 
 func (t *table) page(ctx context.Context, in *dynamodb.QueryInput) (*dynamodb.QueryOutput, error) {
 	var out *dynamodb.QueryOutput
-	err := repeat(ctx, func(ctx context.Context) error {
+	err := t.repeat(ctx, func(ctx context.Context) error {
 		var err error
 		if out, err = t.client.Query(ctx, in); err != nil {
 			return err
@@ -197,7 +197,7 @@ func (t *table) batchGet(ctx context.Context, keys []key, consistent bool) (map[
 func (t *table) getChunk(ctx context.Context, keys []map[string]types.AttributeValue, consistent bool, found map[key]item) error {
 	for b := (backoff{}); ; {
 		var out *dynamodb.BatchGetItemOutput
-		err := repeat(ctx, func(ctx context.Context) error {
+		err := t.repeat(ctx, func(ctx context.Context) error {
 			var err error
 			out, err = t.client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
 				ReturnConsumedCapacity: t.report(),

@@ -265,6 +265,10 @@ func TestRetriesEnd(t *testing.T) {
 	if _, err := tb.get(ctx, key{"p", "s"}, true); eureka.CodeOf(err) != eureka.CodeUnavailable {
 		t.Errorf("no answer in time: %v", err)
 	}
+	tb.tryTime = 20 * time.Millisecond
+	if _, err := tb.get(t.Context(), key{"p", "s"}, true); eureka.CodeOf(err) != eureka.CodeUnavailable {
+		t.Errorf("a connection that hangs: %v", err)
+	}
 	proxy.Stop()
 	if _, err := tb.get(t.Context(), key{"p", "s"}, true); eureka.CodeOf(err) != eureka.CodeUnavailable {
 		t.Errorf("nobody there: %v", err)

@@ -30,7 +30,7 @@ func (t *table) transact(ctx context.Context, steps ...step) error {
 		in.TransactItems[i] = t.transactItem(s)
 	}
 	refusedAt := 0
-	err := repeat(ctx, func(ctx context.Context) error {
+	err := t.repeat(ctx, func(ctx context.Context) error {
 		out, err := t.client.TransactWriteItems(ctx, in)
 		if err == nil {
 			t.metered(false, out.ConsumedCapacity...)

@@ -98,7 +98,7 @@ func (t *table) remove(ctx context.Context, k key, only condition) (item, error)
 }
 
 func (t *table) write(ctx context.Context, do func(ctx context.Context) (*types.ConsumedCapacity, error)) error {
-	err := repeat(ctx, func(ctx context.Context) error {
+	err := t.repeat(ctx, func(ctx context.Context) error {
 		consumed, err := do(ctx)
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func (t *table) batchWrite(ctx context.Context, puts []item, removes []key) erro
 func (t *table) writeChunk(ctx context.Context, requests []types.WriteRequest) error {
 	for b := (backoff{}); ; {
 		var out *dynamodb.BatchWriteItemOutput
-		err := repeat(ctx, func(ctx context.Context) error {
+		err := t.repeat(ctx, func(ctx context.Context) error {
 			var err error
 			out, err = t.client.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
 				RequestItems: map[string][]types.WriteRequest{t.name: requests}, ReturnConsumedCapacity: t.report(),

@@ -45,7 +45,7 @@ func (e *Engine) patiently(ctx context.Context, t Task, fault error) error {
 	if eureka.CodeOf(fault) != eureka.CodeUnavailable || e.olderThan(t.Since, workTime) {
 		return fault
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	e.options.Log.Warn("a task is put back", slog.String("kind", string(t.Kind)), slog.String("channel", t.Channel), slog.Any("error", fault))
 	t.Attempt++
