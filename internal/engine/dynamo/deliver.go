@@ -3,7 +3,6 @@ package dynamo
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +12,17 @@ import (
 
 const (
 	deliverBatch = 50 // messages between two saves
-	deliverTurns = 20 // batches of one call, after which the queue has the next one
+	deliverPages = 20 // batches of one turn under a lease
+	workTurns    = 20 // turns of a worker, after which the queue has the next one
+	publishTurns = 3  // of a publisher: others' messages must not hold up its answer
 	spareTime    = 3 * time.Second
+	noteTime     = 5 * time.Second // of a write behind the end of a call's own time
 )
 
-// deliver posts to a shard's subscribers whatever was stored and not delivered yet, unless somebody else does. t, which may be nil, counts one message.
-func (e *Engine) deliver(ctx context.Context, channelID string, shard int, t *tally) error {
-	for range deliverTurns {
+// deliver posts to a shard's subscribers whatever was stored and not delivered yet, unless somebody else does. What is left after some turns goes into
+// the queue. t, which may be nil, counts one message.
+func (e *Engine) deliver(ctx context.Context, channelID string, shard, turns int, t *tally) error {
+	for range turns {
 		l, err := e.acquire(ctx, channelID, shard)
 		if err != nil {
 			return err
@@ -29,7 +32,8 @@ func (e *Engine) deliver(ctx context.Context, channelID string, shard int, t *ta
 		}
 		r, err := e.runtime(ctx, channelID)
 		if err == nil {
-			err = e.deliverUpTo(ctx, l, r, 0, t)
+			t.read(r)
+			err = e.deliverRest(ctx, l, r, t)
 		}
 		if err != nil {
 			return e.letGo(ctx, l, err)
@@ -49,7 +53,11 @@ func (e *Engine) deliver(ctx context.Context, channelID string, shard int, t *ta
 			break
 		}
 	}
-	return e.enqueue(ctx, 0, Task{Kind: TaskDeliver, Channel: channelID, Shard: shard, Since: e.nowMillis()})
+	return e.enqueue(ctx, 0, e.deliverTask(channelID, shard))
+}
+
+func (e *Engine) deliverTask(channelID string, shard int) Task {
+	return Task{Kind: TaskDeliver, Channel: channelID, Shard: shard, Since: e.nowMillis()}
 }
 
 // nothingBehind reports whether no message is stored behind the mark. One whose offset is taken but which is not stored yet is its writer's to deliver.
@@ -67,7 +75,7 @@ func (e *Engine) nothingBehind(ctx context.Context, channelID string, r runtime,
 
 // letGo gives a lease up after a fault, as far as that is possible, and returns the fault.
 func (e *Engine) letGo(ctx context.Context, l *lease, fault error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if err := e.save(ctx, l, false); err != nil {
 		e.options.Log.Warn("the delivery on a channel has to wait for the end of its lease", slog.String("channel", l.channelID), slog.Any("error", err))
@@ -75,13 +83,18 @@ func (e *Engine) letGo(ctx context.Context, l *lease, fault error) error {
 	return fault
 }
 
-// lookAgain makes sure that somebody delivers what was left to the holder of a lease, should the holder be cut off. One look of this engine per lease
-// and shard is enough.
+// lookAgain makes sure that somebody delivers what was left to the holder of a lease, should the holder be cut off: a look that finds the lease
+// taken again leaves another one behind. One look of this engine per shard and third of a lease is enough.
 func (e *Engine) lookAgain(ctx context.Context, channelID string, shard int) error {
-	if !e.looks.due(shardKey(channelID, shard), e.options.Now()) {
+	name, now := shardKey(channelID, shard), e.options.Now()
+	if !e.looks.due(name, now) {
 		return nil
 	}
-	return e.enqueue(ctx, leaseTime+time.Second, Task{Kind: TaskDeliver, Channel: channelID, Shard: shard, Since: e.nowMillis()})
+	if err := e.enqueue(ctx, leaseTime+time.Second, e.deliverTask(channelID, shard)); err != nil {
+		return err
+	}
+	e.looks.queued(name, now)
+	return nil
 }
 
 // looks remembers which looks at a lease's end are in the queue.
@@ -93,28 +106,32 @@ type looks struct {
 // maxLooks bounds what is remembered; forgetting only makes looks that are not needed.
 const maxLooks = 10_000
 
+// due reports whether the last look that is known to be in the queue comes too early for somebody who finds the lease taken now.
 func (l *looks) due(shard string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// A lease that is renewed may end later than the look; the next look is due well before that.
-	if now.Sub(l.at[shard]) < leaseTime/3 {
-		return false
-	}
+	return now.Sub(l.at[shard]) >= leaseTime/3
+}
+
+func (l *looks) queued(shard string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.at == nil || len(l.at) >= maxLooks {
 		l.at = map[string]time.Time{}
 	}
 	l.at[shard] = now
-	return true
 }
 
 func enoughTime(ctx context.Context) bool {
 	deadline, limited := ctx.Deadline()
-	return !limited || time.Until(deadline) > spareTime
+	return ctx.Err() == nil && (!limited || time.Until(deadline) > spareTime)
 }
 
-// deliverUpTo posts what is behind the lease's mark, at least up to an offset if that is stored, in order, and raises the mark in memory.
-func (e *Engine) deliverUpTo(ctx context.Context, l *lease, r runtime, upTo uint64, t *tally) error {
-	for range deliverTurns {
+// deliverRest posts what is stored behind the lease's mark, in order, and raises the mark in memory. When there is more than fits a turn, or the time,
+// it returns early; whoever holds the lease next goes on.
+func (e *Engine) deliverRest(ctx context.Context, l *lease, r runtime, t *tally) error {
+	l.mark = max(l.mark, r.base) // what a history that was forgotten has not delivered is forgotten too
+	for range deliverPages {
 		w, err := e.walk(ctx, l.channelID, r, walk{from: l.mark, limit: deliverBatch})
 		if eureka.CodeOf(err) == eureka.CodeGap {
 			if err = e.declareGap(ctx, l, r); err != nil {
@@ -131,11 +148,8 @@ func (e *Engine) deliverUpTo(ctx context.Context, l *lease, r runtime, upTo uint
 			}
 		}
 		l.mark = w.last
-		if w.end && l.mark >= upTo {
+		if w.end || !enoughTime(ctx) {
 			return nil
-		}
-		if !enoughTime(ctx) {
-			return nil // whoever holds the lease next goes on
 		}
 		if err := e.save(ctx, l, true); err != nil {
 			return err
@@ -144,91 +158,91 @@ func (e *Engine) deliverUpTo(ctx context.Context, l *lease, r runtime, upTo uint
 	return nil
 }
 
-// declareGap tells the subscribers that messages expired before they could be delivered, and goes on behind those.
+// declareGap tells the live subscribers that messages expired before they could be delivered, and goes on behind those. Subscribers with a replay are
+// told by it, if they miss them too.
 func (e *Engine) declareGap(ctx context.Context, l *lease, r runtime) error {
-	w, err := e.walk(ctx, l.channelID, r, walk{from: l.mark, lenient: true})
+	w, err := e.walk(ctx, l.channelID, r, walk{from: l.mark, lenient: true, limit: 1})
 	if err != nil {
 		return err
 	}
-	l.mark = w.last
-	if n := len(w.found); n > 0 {
-		l.mark = w.found[0].offset - 1
-	}
 	e.options.Log.Warn("messages of a channel expired before they were delivered; its subscribers are told", slog.String("channel", l.channelID))
 	body := protocol.ErrorBody(eureka.Errorf(eureka.CodeGap, "messages expired before they could be delivered; fetch the state again"))
-	if err := e.broadcast(ctx, l.channelID, l.shard, body, nil, nil); err != nil {
+	posting, cancel := e.within(ctx, l.until)
+	defer cancel()
+	b := broadcast{channelID: l.channelID, shard: l.shard, body: body, live: true}
+	if err := e.broadcast(ctx, posting, b, nil); err != nil {
 		return err
 	}
+	l.mark = w.begin()
 	return e.save(ctx, l, true)
 }
 
 // postBatch posts messages to every live subscriber of the shard: to each of them in order, to many of them at once.
-func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, batch []stored, t *tally) error {
-	bodies := make([]*frames, len(batch))
-	for i, s := range batch {
-		bodies[i] = newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String()))
-	}
+func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []stored, t *tally) error {
+	b := newBatch(l, r, messages, t)
 	var jobs sync.WaitGroup
 	var fault firstError
 	slots := make(chan struct{}, posts)
 	total := 0
 	for page, err := range e.shardPages(ctx, l.channelID, l.shard) {
-		if err != nil {
-			fault.set(err)
+		if err == nil && !e.holds(l) {
+			err = e.save(ctx, l, true)
+		}
+		if fault.set(err); fault.get() != nil {
 			break
 		}
-		if !e.holds(l) {
-			if err := e.save(ctx, l, true); err != nil {
-				fault.set(err)
-				break
-			}
-		}
+		posting, cancel := e.within(ctx, l.until)
 		total += len(page)
 		for _, s := range page {
 			if s.replaying {
+				fault.set(e.heal(ctx, l, s))
 				continue
 			}
-			sequence := make([][]byte, len(bodies))
-			for i, f := range bodies {
-				if !slices.Contains(batch[i].except, s.socketID) {
-					sequence[i] = f.of(s)
-				}
-			}
+			sequence := b.sequence(s)
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()
-				fault.set(e.postSequence(ctx, l, s, batch, sequence, t))
+				fault.set(e.postSequence(ctx, posting, b, s, sequence))
 			})
+			if fault.get() != nil {
+				break
+			}
 		}
+		jobs.Wait() // no post of this page after the lease may have been renewed for the next
+		cancel()
 	}
-	jobs.Wait()
-	if fault.err == nil {
+	if fault.get() == nil {
 		e.outgrown(ctx, l.channelID, l.shard, total)
 	}
-	return fault.err
+	return fault.get()
 }
 
-// postSequence posts a batch to one socket. What it does not get now it gets by a replay from there, so that nothing overtakes it.
-func (e *Engine) postSequence(ctx context.Context, l *lease, s subscriber, batch []stored, sequence [][]byte, t *tally) error {
+// postSequence posts a batch to one socket. What it does not get now it gets by a replay from there, so that nothing overtakes it. posting is the
+// context of the posts: what its end cuts off is delivered again by the next holder of the lease.
+func (e *Engine) postSequence(ctx, posting context.Context, b *batch, s subscriber, sequence [][]byte) error {
 	for i, frame := range sequence {
 		if frame == nil {
 			continue
 		}
-		outcome, err := e.post(ctx, s.socketID, s.connectedAt, frame)
-		if err != nil && ctx.Err() != nil {
-			return err
+		outcome := e.post(posting, s.socketID, s.connectedAt, frame)
+		if outcome == later && posting.Err() != nil {
+			return errOutOfTime
 		}
-		e.settle(ctx, l.channelID, s, outcome, err)
-		t.count(batch[i].offset, outcome)
-		switch {
-		case outcome == gone:
+		e.settle(ctx, b.l.channelID, s, outcome)
+		b.t.count(b.messages[i].offset, outcome)
+		switch outcome {
+		case gone:
 			return nil
-		case outcome == later && err == nil:
-			return e.holdBack(ctx, l, s, batch[i].offset-1)
+		case later:
+			return e.holdBack(ctx, b.l, s, b.messages[i].offset-1)
+		case posted, refusedForGood:
 		}
 	}
 	return nil
 }
+
+// errOutOfTime says that posts were cut off by the end of the lease, or of the call.
+var errOutOfTime = eureka.Errorf(eureka.CodeUnavailable, "the time was over before everything was posted")
 
 // firstError keeps the first of many errors.
 type firstError struct {
@@ -242,4 +256,10 @@ func (f *firstError) set(err error) {
 	if f.err == nil {
 		f.err = err
 	}
+}
+
+func (f *firstError) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }

@@ -48,8 +48,8 @@ type Engine struct {
 	table    table
 	instance string // tells this engine's claims from those of others
 	keys     *Keys
-	looks    looks
 	limits   listLimits
+	looks    looks
 }
 
 // Open returns an Engine; it makes no request.

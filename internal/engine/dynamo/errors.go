@@ -41,10 +41,13 @@ func refused(err error) *conditionError {
 	return nil
 }
 
+// isRefused reports whether a write's condition did not hold.
+func isRefused(err error) bool { return refused(err) != nil }
+
 // unlessRefused returns the error of a write, none when its condition did not hold: for writes that are needless then.
 func unlessRefused(err error) error {
-	if refused(err) != nil {
-		return nil //nolint:nilerr // the error says that nothing had to be done
+	if isRefused(err) {
+		return nil
 	}
 	return err
 }

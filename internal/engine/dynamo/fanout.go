@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -45,61 +46,85 @@ func (e *Engine) deliverNow(ctx context.Context, m eureka.Message, body []byte) 
 	if r.shards > 1 {
 		tasks := make([]Task, r.shards)
 		for shard := range tasks {
-			tasks[shard] = Task{Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: m.Except, Since: e.nowMillis()}
+			tasks[shard] = Task{Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: hashes(m.Except), Since: e.nowMillis()}
 		}
 		return e.deferred(ctx, m, tasks)
 	}
 	var t tally
-	err = e.broadcast(ctx, m.ChannelID, 0, body, m.Except, &t)
+	posting, cancel := inTime(ctx)
+	defer cancel()
+	err = e.broadcast(ctx, posting, broadcast{channelID: m.ChannelID, body: body, except: exclude(m.Except)}, &t)
 	return t.delivery(), err
 }
 
-// deliverStored stores a message and then delivers what its channel's shards have not had yet.
+// deliverStored stores a message and then delivers what its channel's shards have not had yet. Once it is stored and somebody is sure to deliver it, it
+// is accepted, whatever fails.
 func (e *Engine) deliverStored(ctx context.Context, m eureka.Message, body []byte) (eureka.Delivery, error) {
 	r, offset, err := e.append(ctx, m, body)
 	if err != nil {
 		return eureka.Delivery{}, err
 	}
-	d := eureka.Delivery{Cursor: r.cursor(offset)}
-	if r.shards > 1 {
-		tasks := make([]Task, r.shards)
-		for shard := range tasks {
-			tasks[shard] = Task{Kind: TaskDeliver, Channel: m.ChannelID, Shard: shard, Since: e.nowMillis()}
+	cursor := r.cursor(offset)
+	t := tally{of: offset}
+	if r.shards == 1 {
+		if err := e.deliver(ctx, m.ChannelID, 0, publishTurns, &t); err != nil {
+			// Saying that it failed would have the publisher store it again.
+			e.options.Log.Warn("a stored message is left to the queue", slog.String("channel", m.ChannelID), slog.Any("error", err))
+			t.shards = 0
+			if err := e.enqueue(ctx, 0, e.deliverTask(m.ChannelID, 0)); err != nil {
+				return eureka.Delivery{Cursor: cursor}, err
+			}
 		}
-		counted, err := e.deferred(ctx, m, tasks)
-		counted.Cursor = d.Cursor
-		return counted, err
 	}
-	var t tally
-	t.of = offset
-	if err := e.deliver(ctx, m.ChannelID, 0, &t); err != nil {
-		// It is stored: saying otherwise would have the publisher store it again.
-		return d, e.enqueue(ctx, 0, Task{Kind: TaskDeliver, Channel: m.ChannelID, Since: e.nowMillis()})
-	}
-	counted := t.delivery()
-	if counted.Matched == 0 && m.Counted {
-		// Somebody else holds the shard's lease, and delivers it.
-		n, err := e.countSubscribers(ctx, m.ChannelID)
+	// Read behind the storing: a subscriber of a shard that is newer than this reading begins behind the message.
+	if t.shards == 0 {
+		now, err := e.runtime(ctx, m.ChannelID)
 		if err != nil {
-			return d, err
+			now = r
 		}
-		counted.Matched, counted.Sent = n, n
+		t.shards = now.shards
 	}
-	counted.Cursor = d.Cursor
-	return counted, nil
+	if t.shards > 1 {
+		var tasks []Task
+		for shard := range t.shards {
+			if shard > 0 || r.shards > 1 {
+				tasks = append(tasks, e.deliverTask(m.ChannelID, shard))
+			}
+		}
+		d, err := e.deferred(ctx, m, tasks)
+		d.Cursor = cursor
+		return d, err
+	}
+	d := t.delivery()
+	if d.Matched == 0 && m.Counted {
+		// Nobody listens, or whoever holds the shard's lease delivers it.
+		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+		d.Deferred = d.Matched
+	}
+	d.Cursor = cursor
+	return d, nil
 }
 
 // deferred puts one task for each shard into the queue.
 func (e *Engine) deferred(ctx context.Context, m eureka.Message, tasks []Task) (eureka.Delivery, error) {
+	if err := e.enqueue(ctx, 0, tasks...); err != nil {
+		return eureka.Delivery{}, err
+	}
 	var d eureka.Delivery
 	if m.Counted {
-		n, err := e.countSubscribers(ctx, m.ChannelID)
-		if err != nil {
-			return d, err
-		}
-		d.Matched, d.Deferred = n, n
+		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+		d.Deferred = d.Matched
 	}
-	return d, e.enqueue(ctx, 0, tasks...)
+	return d, nil
+}
+
+// subscribersOf counts a channel's subscribers for a message that is accepted already, so that a fault is no reason to refuse it.
+func (e *Engine) subscribersOf(ctx context.Context, channelID string) int {
+	n, err := e.countSubscribers(ctx, channelID)
+	if err != nil {
+		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", channelID), slog.Any("error", err))
+	}
+	return n
 }
 
 func (e *Engine) enqueue(ctx context.Context, delay time.Duration, tasks ...Task) error {
@@ -111,9 +136,17 @@ func (e *Engine) enqueue(ctx context.Context, delay time.Duration, tasks ...Task
 
 // tally counts what becomes of one message; of says of which, when several are delivered in one go.
 type tally struct {
-	of uint64
-	mu sync.Mutex
-	d  eureka.Delivery
+	of     uint64
+	shards int // of the channel, once they were read behind the storing of the message
+	mu     sync.Mutex
+	d      eureka.Delivery
+}
+
+// read notes what was read of the channel.
+func (t *tally) read(r runtime) {
+	if t != nil {
+		t.shards = r.shards
+	}
 }
 
 func (t *tally) count(offset uint64, outcome outcomeOfPost) {
@@ -130,6 +163,7 @@ func (t *tally) count(offset uint64, outcome outcomeOfPost) {
 		t.d.Gone++
 	case later:
 		t.d.Deferred++
+	case refusedForGood:
 	}
 }
 

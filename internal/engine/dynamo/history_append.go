@@ -2,7 +2,6 @@ package dynamo
 
 import (
 	"context"
-	"crypto/rand"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -38,11 +37,12 @@ func (e *Engine) append(ctx context.Context, m eureka.Message, body []byte) (run
 	return runtime{}, 0, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
 }
 
-// take takes the next offset, and makes the message's item for it.
+// take takes the next offset, and makes the message's item for it. Nobody else is given the same one; where an answer was lost one is given to nobody,
+// and stays a hole until a reader seals it.
 func (e *Engine) take(ctx context.Context, m eureka.Message, body []byte) (runtime, item, error) {
 	now, limit := e.options.Now(), time.Duration(m.Retention.TTL)
 	before, err := e.table.update(ctx, runtimeKey(m.ChannelID), change{
-		expression: "SET ep = if_not_exists(ep, :epoch), hd = if_not_exists(hd, :first) + :one, sz = :size, tt = :limit, la = :now",
+		expression: "SET ep = if_not_exists(ep, :epoch), hd = if_not_exists(hd, :first) + :one, bt = if_not_exists(bt, :now), sz = :size, tt = :limit, la = :now",
 		values: item{
 			":epoch": text(newEpoch()), ":first": number(firstHead), ":one": number(1), ":size": number(int64(m.Retention.Size)),
 			":limit": number(limit.Milliseconds()), ":now": number(now.UnixMilli()),
@@ -53,17 +53,18 @@ func (e *Engine) take(ctx context.Context, m eureka.Message, body []byte) (runti
 		return runtime{}, nil, err
 	}
 	r := runtimeOf(before)
+	r.head = max(r.head, firstHead) + 1
 	if r.epoch == "" {
 		// The first message of all: its epoch is only in the item now.
-		if r, err = e.runtime(ctx, m.ChannelID); err != nil {
+		first, err := e.runtime(ctx, m.ChannelID)
+		if err != nil {
 			return r, nil, err
 		}
-		r.head = firstHead
+		r.epoch, r.began = first.epoch, first.began
 	}
-	r.head = max(r.head, firstHead) + 1
 	r.size, r.limit = m.Retention.Size, limit.Milliseconds()
 	it := messageKey(m.ChannelID, r.epoch, r.head).item()
-	it[attrBody], it[attrStored], it[attrNonce] = blob(body), number(now.UnixMilli()), text(rand.Text()[:12])
+	it[attrBody], it[attrStored] = blob(body), number(now.UnixMilli())
 	if len(m.Except) > 0 {
 		it[attrExcept] = texts(m.Except)
 	}
@@ -75,68 +76,61 @@ func (e *Engine) take(ctx context.Context, m eureka.Message, body []byte) (runti
 	return r, it, nil
 }
 
-// store puts a message at its offset; false when something is there already.
+// store puts a message at its offset; false when that was sealed. A message that is there already is this one: nobody else was given the offset, and
+// whoever comes with its key brings the same message.
 func (e *Engine) store(ctx context.Context, it item) (bool, error) {
 	err := e.table.put(ctx, it, absent)
-	if refusal := refused(err); refusal != nil {
-		return refusal.unsure && refusal.item.text(attrNonce) == it.text(attrNonce), nil
+	if isRefused(err) {
+		return refused(err).item.has(attrBody), nil
 	}
 	return err == nil, err
 }
 
 // storeOnce stores a message with a key. The key notes the offset before the message is there; whoever comes with the same key stores its message, which
-// is the same one, at the noted offset if nothing is there. It returns 0 when the offset taken cannot be used.
+// is the same one, at the noted offset if nothing is there. It returns 0 when the offset cannot be used.
 func (e *Engine) storeOnce(ctx context.Context, m eureka.Message, r runtime, it item) (uint64, error) {
 	now := e.options.Now()
 	note := key{"k#" + hash(m.ChannelID, m.Key), "k"}.item()
-	note[attrOffset], note[attrEpoch], note[attrNonce] = number(int64(r.head)), text(r.epoch), it[attrNonce] //nolint:gosec // offsets are below 2^63
+	note[attrOffset], note[attrEpoch] = unsigned(r.head), text(r.epoch)
 	err := e.table.put(ctx, expiring(note, now.Add(dedupWindow)), condition{
 		expression: "attribute_not_exists(" + KeyPartition + ") OR x <= :now OR ep <> :epoch",
 		values:     item{":now": number(now.UnixMilli()), ":epoch": text(r.epoch)},
 	})
-	refusal := refused(err)
-	if refusal == nil && err != nil {
+	noted := r.head
+	if refusal := refused(err); refusal != nil {
+		note, noted = refusal.item, refusal.item.offset(attrOffset)
+	} else if err != nil {
 		return 0, err
 	}
-	if refusal == nil || refusal.item.text(attrNonce) == it.text(attrNonce) {
-		if stored, err := e.store(ctx, it); err != nil || stored {
-			return r.head, err
+	if noted != r.head { // else the note is this call's own
+		// Somebody was here before: what this call took is not needed.
+		if err := e.seal(ctx, m.ChannelID, r, r.head); err != nil {
+			return 0, err
 		}
-		return 0, e.forgetKey(ctx, note)
+		it[KeySort] = text(offsetText(noted))
+		delete(it, attrBefore)
 	}
-	// Somebody was here before: what this call took is not needed.
-	if err := e.seal(ctx, m.ChannelID, r, r.head); err != nil {
-		return 0, err
+	if stored, err := e.store(ctx, it); err != nil || stored {
+		return noted, err
 	}
-	noted := uint64(max(0, refusal.item.number(attrOffset))) //nolint:gosec // not negative
-	it[KeySort] = text(offsetText(noted))
-	err = e.table.put(ctx, it, absent)
-	if there := refused(err); there != nil && !there.item.has(attrBody) {
-		return 0, e.forgetKey(ctx, refusal.item)
-	} else if there == nil && err != nil {
-		return 0, err
-	}
-	return noted, nil
+	return 0, e.forgetKey(ctx, note)
 }
 
 // forgetKey removes a key whose offset was sealed before its message came.
 func (e *Engine) forgetKey(ctx context.Context, note item) error {
-	_, err := e.table.remove(ctx, note.key(), condition{expression: "k = :nonce", values: item{":nonce": note[attrNonce]}})
-	if refused(err) != nil {
-		return nil
-	}
-	return err
+	_, err := e.table.remove(ctx, note.key(), condition{
+		expression: "#of = :offset AND ep = :epoch", names: map[string]string{"#of": attrOffset},
+		values: item{":offset": note[attrOffset], ":epoch": note[attrEpoch]},
+	})
+	return unlessRefused(err)
 }
 
-// seal says that an offset has no message and never will, unless it has one.
+// seal says that an offset has no message and never will, unless it has one. Like messages it outlives every key that notes its offset.
 func (e *Engine) seal(ctx context.Context, channelID string, r runtime, offset uint64) error {
 	now := e.options.Now()
 	it := messageKey(channelID, r.epoch, offset).item()
 	over := now.Add(time.Duration(r.limit) * time.Millisecond)
 	it[attrStored], it[attrExpires], it[KeyTTL] = number(now.UnixMilli()), number(over.UnixMilli()), number(over.Add(keptOver).Unix())
 	err := e.table.put(ctx, it, absent)
-	if refused(err) != nil {
-		return nil
-	}
-	return err
+	return unlessRefused(err)
 }

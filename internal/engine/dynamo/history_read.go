@@ -36,7 +36,7 @@ func (h *history) Newest(ctx context.Context, channelID string, limit int) (eure
 		return eureka.HistoryPage{}, err
 	}
 	if r.epoch == "" {
-		r.epoch, r.head = newEpoch(), firstHead // of a channel without a history: a position that is none later
+		r.epoch, r.head, r.base = newEpoch(), firstHead, firstHead // of a channel without a history: a position that is none later
 	}
 	oldest := min(r.lowest()-1, r.head)
 	// As far back as the page may reach, and further as long as seals take the place of messages.
@@ -61,15 +61,15 @@ func (h *history) Forget(ctx context.Context, channelID string) error {
 		return err
 	}
 	_, err := h.table.update(ctx, runtimeKey(channelID), change{
-		expression: "SET ep = :epoch, hd = if_not_exists(hd, :first) + :one",
-		values:     item{":epoch": text(newEpoch()), ":first": number(firstHead), ":one": number(1)},
+		expression: "SET ep = :epoch, hd = if_not_exists(hd, :first) + :one, ba = if_not_exists(hd, :first) + :one, bt = :now REMOVE la",
+		values:     item{":epoch": text(newEpoch()), ":first": number(firstHead), ":one": number(1), ":now": number(h.options.Now().UnixMilli())},
 	})
 	return err
 }
 
 // has reports whether a cursor is a position of the present history.
 func (r runtime) has(c eureka.Cursor) bool {
-	return r.epoch != "" && c.Epoch == r.epoch && c.Offset >= firstHead && c.Offset <= r.head
+	return r.epoch != "" && c.Epoch == r.epoch && c.Offset >= r.base && c.Offset <= r.head
 }
 
 // page makes the answer of what was found up to a position.

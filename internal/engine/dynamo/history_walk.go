@@ -9,9 +9,11 @@ import (
 
 // How a reader treats a hole: an offset that was given, with nothing stored although later ones are. Its writer is between two steps, or was cut off.
 const (
-	holePatience = 2 * time.Second
+	holePatience = 2 * time.Second // since something behind it was stored
 	holePause    = 25 * time.Millisecond
-	walkBytes    = 4 << 20 // of the messages of one walk, so that a page of large ones does not fill a function's memory
+	maxHolePause = 200 * time.Millisecond
+	walkBytes    = 4 << 20  // of the messages of one page: large ones must not fill a function's memory
+	newestBytes  = 16 << 20 // of the newest messages
 )
 
 // walk is a reading of a history offset by offset.
@@ -23,7 +25,7 @@ type walk struct {
 	found []stored // messages, without seals
 	last  uint64   // everything up to this offset is accounted for
 	end   bool     // nothing is known to be behind last
-	cut   bool     // lenient: something was gone
+	cut   bool     // lenient: something was gone, or too much to return
 	bytes int
 }
 
@@ -53,29 +55,45 @@ func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) 
 		}
 		w.last, w.cut = r.lowest()-1, true
 	}
-	deadline := e.options.Now().Add(holePatience)
+	began, wait := e.options.Now(), holePause
 	for {
 		hole, err := e.stride(ctx, channelID, r, &w)
 		if err != nil || hole == nil {
 			return w, err
 		}
 		now := e.options.Now()
+		// The clock of whoever stored what is behind the hole may be ahead of ours.
+		late := now.Sub(time.UnixMilli(hole.next.at)) > holePatience || now.Sub(began) > 2*holePatience
 		switch {
-		case now.Before(deadline):
-			if err := pause(ctx, holePause); err != nil {
+		case !late:
+			if err := pause(ctx, wait); err != nil {
 				return w, storeError(ctx, err)
 			}
+			wait = min(2*wait, maxHolePause)
 		case hole.recent(now):
 			if err := e.seal(ctx, channelID, r, w.last+1); err != nil {
 				return w, err
 			}
 		case w.lenient:
 			// Its message may have been there, and be gone.
-			w.found, w.bytes, w.cut, w.last = nil, 0, true, hole.next.offset-1
+			w.restart(hole.next.offset - 1)
 		default:
 			return w, errGap
 		}
 	}
+}
+
+// restart drops what was found: it is not contiguous with what comes behind an offset.
+func (w *walk) restart(offset uint64) {
+	w.found, w.bytes, w.cut, w.last = nil, 0, true, offset
+}
+
+// begin is the position from which what a lenient walk found goes on without a gap.
+func (w walk) begin() uint64 {
+	if len(w.found) > 0 {
+		return w.found[0].offset - 1
+	}
+	return w.last
 }
 
 // hole is a missing offset, or several, between two that are there.
@@ -92,15 +110,32 @@ func (h hole) recent(now time.Time) bool {
 
 // stride reads on from w.last until a hole, which it returns, the limit or the end.
 func (e *Engine) stride(ctx context.Context, channelID string, r runtime, w *walk) (*hole, error) {
-	previous := stored{offset: w.last}
-	q := query{partition: messagesKey(channelID, r.epoch), from: offsetText(w.last), consistent: true}
-	if w.limit > 0 {
-		q.limit = w.limit - len(w.found) + 2 // the position itself, and one to know that there is more
+	for {
+		q := query{partition: messagesKey(channelID, r.epoch), from: offsetText(w.last), consistent: true}
+		if w.limit > 0 {
+			q.limit = w.limit - len(w.found) + 2 // the position itself, and one to know that there is more
+		}
+		read, hole, full, err := e.strideOnce(ctx, r, w, q)
+		if err != nil || hole != nil || full {
+			return hole, err
+		}
+		if q.limit == 0 || read < q.limit {
+			w.end = true
+			return nil, nil //nolint:nilnil // no hole
+		}
+		// Seals took the place of messages; go on behind them.
 	}
-	read := 0
+}
+
+// strideOnce is stride with one query. full: there is more than w may have.
+func (e *Engine) strideOnce(ctx context.Context, r runtime, w *walk, q query) (read int, found *hole, full bool, err error) {
+	previous := stored{offset: w.last}
+	if w.last == r.base {
+		previous.at = r.began // everything behind was taken since
+	}
 	for it, err := range e.table.items(ctx, q) {
 		if err != nil {
-			return nil, err
+			return read, nil, false, err
 		}
 		read++
 		s := storedOf(it)
@@ -108,24 +143,22 @@ func (e *Engine) stride(ctx context.Context, channelID string, r runtime, w *wal
 		case s.offset <= w.last:
 			previous = s
 			continue
+		case w.limit > 0 && len(w.found) >= w.limit, w.bytes > walkBytes && !w.lenient:
+			return read, nil, true, nil
 		case s.offset > w.last+1:
-			return &hole{previous, s}, nil
+			return read, &hole{previous, s}, false, nil
 		case s.gone(r, e.nowMillis()):
 			if !w.lenient {
-				return nil, errGap
+				return read, nil, false, errGap
 			}
-			w.found, w.bytes, w.cut = nil, 0, true
-		case w.limit > 0 && len(w.found) >= w.limit, w.bytes > walkBytes && !w.lenient:
-			return nil, nil //nolint:nilnil // no hole
+			w.restart(s.offset)
 		case !s.seal:
 			w.found, w.bytes = append(w.found, s), w.bytes+len(s.body)
+			for w.lenient && w.bytes > newestBytes {
+				w.bytes, w.cut, w.found = w.bytes-len(w.found[0].body), true, w.found[1:]
+			}
 		}
 		w.last, previous = s.offset, s
 	}
-	if q.limit > 0 && read >= q.limit {
-		// Seals took the place of messages; go on behind them.
-		return e.stride(ctx, channelID, r, w)
-	}
-	w.end = true
-	return nil, nil //nolint:nilnil // likewise
+	return read, nil, false, nil
 }

@@ -58,6 +58,11 @@ func (i item) number(name string) int64 {
 	return 0
 }
 
+// offset reads a number that is never negative: a position in a history, a version.
+func (i item) offset(name string) uint64 {
+	return uint64(max(0, i.number(name)))
+}
+
 func (i item) blob(name string) []byte {
 	if v, ok := i[name].(*types.AttributeValueMemberB); ok {
 		return v.Value

@@ -51,10 +51,7 @@ func (e *Engine) acquire(ctx context.Context, channelID string, shard int) (*lea
 	} else if err != nil {
 		return nil, err
 	}
-	l.mark = uint64(max(0, before.number(attrMark))) //nolint:gosec // not negative
-	if l.mark < firstHead {
-		l.mark = firstHead
-	}
+	l.mark = max(firstHead, before.offset(attrMark))
 	return l, nil
 }
 
@@ -66,7 +63,7 @@ func (e *Engine) save(ctx context.Context, l *lease, more bool) error {
 	until := e.options.Now().Add(leaseTime)
 	c := change{
 		expression: "SET m = :mark, lx = :until", only: "l = :token",
-		values: item{":mark": number(int64(l.mark)), ":until": number(until.UnixMilli()), ":token": text(l.token)}, //nolint:gosec // offsets are below 2^63
+		values: item{":mark": unsigned(l.mark), ":until": number(until.UnixMilli()), ":token": text(l.token)},
 	}
 	if !more {
 		c.expression = "SET m = :mark REMOVE l, lx"
@@ -79,20 +76,36 @@ func (e *Engine) save(ctx context.Context, l *lease, more bool) error {
 		}
 		return errLeaseLost
 	}
-	l.until = until
+	if err == nil {
+		l.until = until
+	}
 	return err
 }
 
-// holds reports whether there is time for another batch of posts under the lease.
+// holds reports whether there is time for another page of posts under the lease.
 func (e *Engine) holds(l *lease) bool { return e.options.Now().Add(leaseTime / 3).Before(l.until) }
 
-// raiseMark gives a shard that nobody delivered on a mark at the head.
-func (e *Engine) raiseMark(ctx context.Context, channelID string, shard int, r runtime) error {
-	_, err := e.table.update(ctx, deliveryKey(channelID, shard), change{
-		expression: "SET m = :head", only: "attribute_not_exists(m)", values: item{":head": number(int64(r.head))}, //nolint:gosec // offsets are below 2^63
-	})
-	if refused(err) != nil {
-		return nil
+// within is inTime for posts under a lease: the context ends with the lease at the latest.
+func (e *Engine) within(ctx context.Context, until time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := inTime(ctx)
+	limited, cancelLimited := context.WithTimeout(ctx, until.Sub(e.options.Now()))
+	return limited, func() { cancelLimited(); cancel() }
+}
+
+// inTime is a context for posts: it ends so early before ctx that what was not posted by then can be noted.
+func inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
 	}
-	return err
+	left := time.Until(deadline)
+	return context.WithTimeout(ctx, left-min(spareTime, left/3))
+}
+
+// beginMark gives a shard that nobody delivered on its mark.
+func (e *Engine) beginMark(ctx context.Context, channelID string, shard int, mark uint64) error {
+	_, err := e.table.update(ctx, deliveryKey(channelID, shard), change{
+		expression: "SET m = :mark", only: "attribute_not_exists(m)", values: item{":mark": unsigned(mark)},
+	})
+	return unlessRefused(err)
 }

@@ -17,8 +17,26 @@ import (
 type wires struct {
 	mu      sync.Mutex
 	sockets map[string]*wire
+	refused map[string]eureka.Code // what posts to a socket are answered instead of being taken
 	// before, when set, may refuse a post.
 	before func(socketID string) error
+}
+
+// refuse has posts to a socket answered with a code; "" ends that.
+func (w *wires) refuse(id string, code eureka.Code) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refused == nil {
+		w.refused = map[string]eureka.Code{}
+	}
+	w.refused[id] = code
+}
+
+// end closes the connection without a word.
+func (w *wire) end() {
+	w.all.mu.Lock()
+	defer w.all.mu.Unlock()
+	w.closed = true
 }
 
 type wire struct {
@@ -72,6 +90,9 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if code := w.refused[id]; code != "" {
+		return eureka.Errorf(code, "refused")
+	}
 	s := w.sockets[id]
 	if s == nil || s.closed {
 		return eureka.Errorf(eureka.CodeGone, "gone")
@@ -117,7 +138,7 @@ type errand struct {
 }
 
 func newErrand(t testing.TB, seed uint64) *errand {
-	return &errand{t: t, rng: rand.New(rand.NewPCG(seed, 1)), failed: map[TaskKind]int{}, done: map[TaskKind]int{}, twice: true, shorten: 50} //nolint:gosec // a seed repeats it
+	return &errand{t: t, rng: rand.New(rand.NewPCG(seed, 1)), failed: map[TaskKind]int{}, done: map[TaskKind]int{}, twice: true, shorten: 50}
 }
 
 // Enqueue implements Queue. What waits is carried as JSON, as it is in SQS.
@@ -199,12 +220,12 @@ type service struct {
 
 func newService(t testing.TB, engines int, change func(*Options)) *service {
 	t.Helper()
-	s := &service{wires: &wires{}, queue: newErrand(t, uint64(time.Now().UnixNano())), gone: map[string]int{}} //nolint:gosec // it is positive
+	s := &service{wires: &wires{}, queue: newErrand(t, uint64(time.Now().UnixNano())), gone: map[string]int{}}
 	at, name := endpoint(t), newTestTable(t)
 	for range engines {
 		e := testEngine(t, at, name, func(o *Options) {
 			o.Poster, o.Queue = s.wires, s.queue
-			o.Gone = func(ctx context.Context, id string) {
+			o.Gone = func(_ context.Context, id string) {
 				s.mu.Lock()
 				s.gone[id]++
 				s.mu.Unlock()

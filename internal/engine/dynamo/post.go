@@ -8,74 +8,92 @@ import (
 	"time"
 
 	"eureka"
-	"eureka/internal/protocol"
 )
 
 // How sockets are posted to.
 const (
-	posts       = 64               // at the same time
-	postTries   = 4                // of one frame in one call, while API Gateway says "later"
-	youngSocket = 10 * time.Second // how long after its connect a socket may answer as if it had ended
-	retryDelay  = 2 * time.Second  // of what is put back into the queue, times the attempt
-	retryTime   = 10 * time.Minute // after which it is given up, to the dead letters
-	taskFrames  = 96 << 10         // bytes of frames in one task
+	posts        = 64               // at the same time
+	postTries    = 4                // of one frame in one call, while API Gateway says "later"
+	youngSocket  = 10 * time.Second // how long after its connect a socket may answer as if it had ended
+	retryDelay   = 2 * time.Second  // of what is put back into the queue, times the attempt
+	maxDelay     = time.Minute      // of it
+	retryTime    = 10 * time.Minute // after which frames are given up, to the dead letters
+	retrySockets = 200              // of one task of frames
 )
 
 type outcomeOfPost int
 
 const (
-	posted outcomeOfPost = iota
-	gone                 // the socket has ended
-	later                // it is to be tried again
+	posted         outcomeOfPost = iota
+	gone                         // the socket has ended
+	later                        // it is to be tried again
+	refusedForGood               // trying again does not mend it
 )
 
-// post sends one frame. It waits and tries again while API Gateway says so; an error is one that trying again does not mend.
-func (e *Engine) post(ctx context.Context, socketID string, connectedAt int64, frame []byte) (outcomeOfPost, error) {
+// post sends one frame. It waits and tries again while API Gateway says so.
+func (e *Engine) post(ctx context.Context, socketID string, connectedAt int64, frame []byte) outcomeOfPost {
 	var b backoff
-	for {
+	for ctx.Err() == nil {
 		err := e.options.Poster.Post(ctx, socketID, frame)
 		switch eureka.CodeOf(err) {
 		case "":
-			return posted, nil
+			return posted
 		case eureka.CodeGone:
-			if e.options.Now().Sub(time.UnixMilli(connectedAt)) < youngSocket {
-				return later, nil
+			if e.young(connectedAt) {
+				return later
 			}
-			return gone, nil
-		case eureka.CodeRateLimited, eureka.CodeUnavailable, eureka.CodeTimeout:
-			if b.tries+1 >= postTries || !b.next(ctx) {
-				return later, nil
-			}
+			return gone
+		case eureka.CodeTooLarge, eureka.CodeInvalid:
+			e.options.Log.Error("a frame cannot be posted", slog.String("socket", socketID), slog.Int("bytes", len(frame)), slog.Any("error", err))
+			return refusedForGood
 		default:
-			return later, err
+			if b.tries+1 >= postTries || !b.next(ctx) {
+				return later
+			}
 		}
 	}
+	return later
 }
 
-// broadcast posts one message to every subscriber of a shard. What cannot be posted now is put into the queue.
-func (e *Engine) broadcast(ctx context.Context, channelID string, shard int, body []byte, except []string, t *tally) error {
-	frames := newFrames(channelID, body)
+// young reports whether a socket's handshake may still be under way.
+func (e *Engine) young(connectedAt int64) bool {
+	return e.options.Now().Sub(time.UnixMilli(connectedAt)) < youngSocket
+}
+
+// broadcast is one message for every subscriber of a shard.
+type broadcast struct {
+	channelID string
+	shard     int
+	body      []byte
+	except    excluded
+	live      bool // not for those with a replay
+}
+
+// broadcast posts a message. What cannot be posted now is put into the queue. posting is the context of the posts.
+func (e *Engine) broadcast(ctx, posting context.Context, b broadcast, t *tally) error {
+	frames := newFrames(b.channelID, b.body)
 	var again retries
 	var jobs sync.WaitGroup
 	slots := make(chan struct{}, posts)
 	total := 0
-	for page, err := range e.shardPages(ctx, channelID, shard) {
+	var fault error
+	for page, err := range e.shardPages(ctx, b.channelID, b.shard) {
 		if err != nil {
-			jobs.Wait()
-			return err
+			fault = err
+			break
 		}
 		total += len(page)
 		for _, s := range page {
-			if slices.Contains(except, s.socketID) {
+			if b.except.has(s.socketID) || (b.live && s.replaying) {
 				continue
 			}
 			frame := frames.of(s)
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()
-				outcome, err := e.post(ctx, s.socketID, s.connectedAt, frame)
-				e.settle(ctx, channelID, s, outcome, err)
-				if outcome == later && err == nil {
+				outcome := e.post(posting, s.socketID, s.connectedAt, frame)
+				e.settle(ctx, b.channelID, s, outcome)
+				if outcome == later {
 					again.add(s.socketID, frame)
 				}
 				t.count(0, outcome)
@@ -83,21 +101,25 @@ func (e *Engine) broadcast(ctx context.Context, channelID string, shard int, bod
 		}
 	}
 	jobs.Wait()
-	e.outgrown(ctx, channelID, shard, total)
-	return e.enqueueRetries(ctx, again.tasks(e.nowMillis()))
+	if fault != nil {
+		return fault
+	}
+	e.outgrown(ctx, b.channelID, b.shard, total)
+	if tasks := again.tasks(e.nowMillis()); len(tasks) > 0 {
+		return e.enqueue(ctx, retryDelay, tasks...)
+	}
+	return nil
 }
 
 // settle does what an outcome asks for beside counting it.
-func (e *Engine) settle(ctx context.Context, channelID string, s subscriber, outcome outcomeOfPost, err error) {
-	if err != nil {
-		e.options.Log.Error("a frame cannot be posted", slog.String("channel", channelID), slog.String("socket", s.socketID), slog.Any("error", err))
-	}
+func (e *Engine) settle(ctx context.Context, channelID string, s subscriber, outcome outcomeOfPost) {
 	if outcome != gone {
 		return
 	}
 	// The subscription goes at once, so that the next message does not try again, whoever reports the socket's end.
 	if _, err := e.table.remove(ctx, s.key, condition{}); err != nil {
-		e.options.Log.Warn("an ended socket's subscription could not be removed", slog.String("socket", s.socketID), slog.Any("error", err))
+		e.options.Log.Warn("an ended socket's subscription could not be removed",
+			slog.String("channel", channelID), slog.String("socket", s.socketID), slog.Any("error", err))
 	}
 	e.reportGone(ctx, s.socketID)
 }
@@ -118,34 +140,6 @@ func (e *Engine) outgrown(ctx context.Context, channelID string, shard, subscrib
 	}
 }
 
-func (e *Engine) enqueueRetries(ctx context.Context, tasks []Task) error {
-	if len(tasks) == 0 {
-		return nil
-	}
-	return e.enqueue(ctx, retryDelay, tasks...)
-}
-
-// frames are one message's frames by the names that subscribers use; each is encoded once.
-type frames struct {
-	channelID string
-	body      []byte
-	byName    map[string][]byte
-}
-
-func newFrames(channelID string, body []byte) *frames {
-	return &frames{channelID: channelID, body: body, byName: map[string][]byte{}}
-}
-
-func (f *frames) of(s subscriber) []byte {
-	name := s.called(f.channelID)
-	frame := f.byName[name]
-	if frame == nil {
-		frame = protocol.AppendMessage(make([]byte, 0, len(f.body)+len(name)+16), name, f.body)
-		f.byName[name] = frame
-	}
-	return frame
-}
-
 // retries collects frames that sockets did not get.
 type retries struct {
 	mu      sync.Mutex
@@ -161,9 +155,6 @@ func (r *retries) add(socketID string, frame []byte) {
 	r.byFrame[string(frame)] = append(r.byFrame[string(frame)], socketID)
 }
 
-// retrySockets is how many sockets one task retries: at the most a few seconds' work.
-const retrySockets = 200
-
 func (r *retries) tasks(now int64) []Task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,3 +166,6 @@ func (r *retries) tasks(now int64) []Task {
 	}
 	return tasks
 }
+
+// backOff is how long a task that was put back so often waits.
+func backOff(attempt int) time.Duration { return min(retryDelay*time.Duration(attempt+1), maxDelay) }

@@ -20,19 +20,19 @@ func (s *sender) Send(ctx context.Context, socketID string, frame []byte) error 
 	if err != nil {
 		return err
 	}
-	outcome, err := e.post(ctx, socketID, it.number(attrAt), frame)
-	if err != nil {
-		return err
-	}
-	switch outcome {
+	posting, cancel := inTime(ctx)
+	defer cancel()
+	switch e.post(posting, socketID, it.number(attrAt), frame) {
 	case gone:
 		e.reportGone(ctx, socketID)
 		return errGone(socketID)
 	case later:
 		return e.enqueue(ctx, retryDelay, Task{Kind: TaskSend, Sockets: []string{socketID}, Frames: [][]byte{frame}, Since: e.nowMillis(), Attempt: 1})
-	default:
-		return nil
+	case refusedForGood:
+		return eureka.Errorf(eureka.CodeTooLarge, "the socket's gateway does not take this frame")
+	case posted:
 	}
+	return nil
 }
 
 // Close implements eureka.Sender. The code travels in the bye frame alone: API Gateway closes every socket with a code of its own.
@@ -42,18 +42,19 @@ func (s *sender) Close(ctx context.Context, socketID string, code eureka.CloseCo
 	if err != nil {
 		return err
 	}
-	outcome, err := e.post(ctx, socketID, it.number(attrAt), protocol.EncodeBye(code, reason, 0))
-	if err != nil {
-		return err
-	}
+	outcome := e.post(ctx, socketID, it.number(attrAt), protocol.EncodeBye(code, reason, 0))
 	if outcome != gone {
 		err = e.options.Poster.Close(ctx, socketID)
 	}
-	if outcome == gone || eureka.CodeOf(err) == eureka.CodeGone {
+	switch {
+	case outcome != gone && eureka.CodeOf(err) != eureka.CodeGone:
+		return err
+	case outcome == later && e.young(it.number(attrAt)):
+		return eureka.Errorf(eureka.CodeUnavailable, "socket %q is being opened; try again", socketID)
+	default:
 		e.reportGone(ctx, socketID)
 		return errGone(socketID)
 	}
-	return err
 }
 
 // living returns the item of a socket that has not ended.

@@ -60,7 +60,7 @@ func (s *sockets) Remove(ctx context.Context, id string) (eureka.Socket, error) 
 		return eureka.Socket{}, err
 	}
 	socket := socketOf(id, before)
-	mirrors, err := s.clean(ctx, socket)
+	mirrors, err := s.clean(ctx, socket, token)
 	if err != nil {
 		return eureka.Socket{}, err
 	}
@@ -70,8 +70,8 @@ func (s *sockets) Remove(ctx context.Context, id string) (eureka.Socket, error) 
 	return socket, nil
 }
 
-// clean removes all items of a socket that is marked as ended, and returns its subscriptions' own items.
-func (s *sockets) clean(ctx context.Context, socket eureka.Socket) ([]item, error) {
+// clean removes all items of a socket that is marked as ended by token, and returns its subscriptions' own items.
+func (s *sockets) clean(ctx context.Context, socket eureka.Socket, token string) ([]item, error) {
 	var mirrors []item
 	var first, last []key
 	for it, err := range s.table.items(ctx, query{partition: socketKey(socket.ID).pk, consistent: true}) {
@@ -93,10 +93,13 @@ func (s *sockets) clean(ctx context.Context, socket eureka.Socket) ([]item, erro
 	if err := s.table.batchWrite(ctx, nil, last); err != nil {
 		return nil, err
 	}
-	if _, err := s.table.remove(ctx, socketKey(socket.ID), condition{}); err != nil {
-		return nil, err
+	err := s.table.transact(ctx,
+		step{key: socketKey(socket.ID), remove: true, only: condition{expression: "e = :token", values: item{":token": text(token)}}},
+		step{key: entryKey(socket.User, socket.ID, socket.ConnectedAt), remove: true},
+	)
+	if isRefused(err) {
+		return nil, errNoSocket(socket.ID) // it took so long that another remover took over
 	}
-	_, err := s.table.remove(ctx, entryKey(socket.User, socket.ID, socket.ConnectedAt), condition{})
 	return mirrors, err
 }
 
@@ -132,7 +135,7 @@ func (s *sockets) SetIdentity(ctx context.Context, id string, who eureka.Identit
 		only:       "attribute_exists(" + KeyPartition + ") AND attribute_not_exists(e) AND (attribute_not_exists(x) OR x > :now)",
 		values:     item{":who": blob(value), ":now": number((*Engine)(s).nowMillis())},
 	})
-	if refused(err) != nil {
+	if isRefused(err) {
 		return errNoSocket(id)
 	}
 	return err

@@ -21,8 +21,10 @@ const (
 	attrEndedAt  = "ea" // epoch milliseconds
 	attrName     = "n"  // of a subscription: where it differs from the channel's id
 	attrShard    = "d"
-	attrReplay   = "p" // of a subscription: offset up to which its replay has come; it is not live while it is there
+	attrVersion  = "v" // of a subscription: grows each time that it is replaced
+	attrReplay   = "p" // of a subscriber: offset up to which its replay has come; it is not live while it is there
 	attrReplayID = "q"
+	attrMoved    = "pm" // epoch milliseconds when its replay last moved
 )
 
 // How long items of a socket stay behind its end for whoever cleans up, and how long a remover may take.

@@ -18,7 +18,7 @@ type Task struct {
 	Channel string   `json:"channel,omitempty"` // id
 	Shard   int      `json:"shard,omitempty"`
 	Body    []byte   `json:"body,omitempty"`    // what protocol.MessageBody made
-	Except  []string `json:"except,omitempty"`  // socket ids
+	Except  []string `json:"except,omitempty"`  // hashes of socket ids
 	Sockets []string `json:"sockets,omitempty"` // TaskSend; TaskReplay: one
 	Replay  string   `json:"replay,omitempty"`  // id of a TaskReplay
 	Entry   string   `json:"entry,omitempty"`   // sort key of the subscriber, of a TaskReplay
