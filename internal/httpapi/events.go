@@ -35,6 +35,24 @@ type Accepted struct {
 	Channels []string `json:"channels" doc:"Ids of the channels they were delivered on."`
 }
 
+// CloudEventBody is an event as a CloudEvent of version 1.0 in its JSON form; it is here for the document alone.
+type CloudEventBody struct {
+	SpecVersion     string          `json:"specversion" enum:"1.0"`
+	ID              string          `json:"id" doc:"With source, its identity: accepted once in five minutes."`
+	Source          string          `json:"source" example:"/orders"`
+	Type            string          `json:"type" example:"orders-api.order.create" doc:"service.modelType or service.modelType.event; anything else where service and modeltype, or channelid, say where it goes."`
+	Subject         string          `json:"subject,omitempty" doc:"The model that it happened to."`
+	Time            string          `json:"time,omitempty" format:"date-time"`
+	DataContentType string          `json:"datacontenttype,omitempty"`
+	Data            json.RawMessage `json:"data,omitempty" doc:"Any JSON value."`
+	DataBase64      string          `json:"data_base64,omitempty" doc:"JSON or, as datacontenttype says, text, in base64; instead of data."`
+	Service         string          `json:"service,omitempty" doc:"Extension attribute."`
+	ModelType       string          `json:"modeltype,omitempty" doc:"Extension attribute."`
+	ModelID         string          `json:"modelid,omitempty" doc:"Extension attribute; subject by default."`
+	Event           string          `json:"event,omitempty" doc:"Extension attribute: what happened."`
+	ChannelID       string          `json:"channelid,omitempty" doc:"Extension attribute: a channel to deliver to."`
+}
+
 // BroadcastBody is a message for a channel. With channel 0 it is an event: service and modelType say where it goes.
 type BroadcastBody struct {
 	ID        string          `json:"id,omitempty" doc:"The publisher's identity of the message: the same id within five minutes publishes once. Idempotency-Key comes first."`
@@ -82,8 +100,10 @@ func (a *api) eventOperations(h huma.API) {
 	op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 	op.SkipValidateBody = true // one object or an array: its own decoder names the index and the field at fault
 	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
+	cloud := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[CloudEventBody](), true, "CloudEventBody")
+	either := &huma.Schema{OneOf: []*huma.Schema{event, cloud}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-		Schema: &huma.Schema{OneOf: []*huma.Schema{event, {Type: huma.TypeArray, Items: event}}},
+		Schema: &huma.Schema{OneOf: []*huma.Schema{event, cloud, {Type: huma.TypeArray, Items: either}}},
 	}}}
 	handle(h, op, a.reportEvents)
 }

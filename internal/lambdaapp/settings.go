@@ -109,6 +109,19 @@ func (s *Settings) read(get func(name string) string) error {
 	if s.checksCredentials() && s.AdminKey == "" && len(s.issuers()) == 0 {
 		return eureka.FieldError("EUREKA_AUTH", "is service, which needs EUREKA_ADMIN_KEY or the key of tokens (EUREKA_JWT_SECRET, EUREKA_JWT_PUBLIC_KEY_PEM, EUREKA_JWT_JWKS)")
 	}
+	if err := s.readChannels(get); err != nil {
+		return err
+	}
+	if text := get("EUREKA_LOG_LEVEL"); text != "" {
+		if err := s.LogLevel.UnmarshalText([]byte(text)); err != nil {
+			return eureka.FieldError("EUREKA_LOG_LEVEL", "must be debug, info, warn or error")
+		}
+	}
+	return nil
+}
+
+// readChannels reads what clients may do with channels.
+func (s *Settings) readChannels(get func(name string) string) error {
 	switch get("EUREKA_UNDECLARED_CHANNELS") {
 	case "", "auto":
 		s.AllowUndeclared = s.Auth == AuthNone
@@ -125,11 +138,6 @@ func (s *Settings) read(get func(name string) string) error {
 			return eureka.FieldError("EUREKA_MAX_SUBSCRIPTIONS", "must be a number from 1 to %d", maxSubscriptions)
 		}
 		s.MaxSubscriptions = n
-	}
-	if text := get("EUREKA_LOG_LEVEL"); text != "" {
-		if err := s.LogLevel.UnmarshalText([]byte(text)); err != nil {
-			return eureka.FieldError("EUREKA_LOG_LEVEL", "must be debug, info, warn or error")
-		}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // noting is a Handler, a Sender and a Poster that write down what they are told.
 type noting struct{ strings.Builder }
 
-func (n *noting) note(format string, args ...any) { fmt.Fprintf(n, format+"\n", args...) }
+func (n *noting) note(format string, args ...any) { n.WriteString(fmt.Sprintf(format, args...) + "\n") }
 
 func (n *noting) Connect(_ context.Context, r core.ConnectRequest) (core.ConnectResult, error) {
 	n.note("connect %s\n  remote %q origin %q agent %q\n  query %v\n  identity %+v", r.SocketID, r.Remote, r.Origin, r.Agent, r.Query, r.Identity)

@@ -149,7 +149,7 @@ func (s *Sockets) disconnect(ctx context.Context, ev socketEvent) socketAnswer {
 	id := ev.RequestContext.ConnectionID
 	code, reason := eureka.CloseAbnormal, ""
 	if c := ev.RequestContext.DisconnectStatusCode; c >= int64(eureka.CloseNormal) && c < 5000 {
-		code = eureka.CloseCode(c) //nolint:gosec // it fits
+		code = eureka.CloseCode(c)
 	}
 	if ev.RequestContext.DisconnectReason != nil {
 		reason = eureka.CutAgent(*ev.RequestContext.DisconnectReason)

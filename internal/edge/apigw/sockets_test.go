@@ -119,7 +119,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("the first one has %s", reply)
 	}
 	a := invoke[socketAnswer](t, w.ws, handshake("b=", nil, "Sec-WebSocket-Protocol: eureka.v1, bearer."+good, "Origin: https://app.example.com"))
-	if a.StatusCode != 200 || a.Headers["Sec-WebSocket-Protocol"] != "eureka.v1" {
+	if a.StatusCode != http.StatusOK || a.Headers["Sec-WebSocket-Protocol"] != "eureka.v1" {
 		t.Errorf("a browser: %d %v", a.StatusCode, a.Headers)
 	}
 }

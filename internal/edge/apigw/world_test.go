@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -165,7 +166,7 @@ type socketAnswer = events.APIGatewayProxyResponse
 // connect makes a handshake that must succeed.
 func (w *world) connect(f function, id string, query map[string][]string, header ...string) {
 	w.t.Helper()
-	if a := invoke[socketAnswer](w.t, f.ws, handshake(id, query, header...)); a.StatusCode != 200 {
+	if a := invoke[socketAnswer](w.t, f.ws, handshake(id, query, header...)); a.StatusCode != http.StatusOK {
 		w.t.Fatalf("connect %s: %d %s", id, a.StatusCode, a.Body)
 	}
 }
@@ -176,7 +177,7 @@ func (w *world) say(f function, id, text string) string {
 	ev := events.APIGatewayWebsocketProxyRequest{Body: text}
 	ev.RequestContext.EventType, ev.RequestContext.RouteKey, ev.RequestContext.ConnectionID = "MESSAGE", "$default", id
 	a := invoke[socketAnswer](w.t, f.ws, ev)
-	if a.StatusCode != 200 {
+	if a.StatusCode != http.StatusOK {
 		w.t.Errorf("%s: %d", text, a.StatusCode)
 	}
 	return a.Body
@@ -186,7 +187,7 @@ func (w *world) disconnect(f function, id string) {
 	w.t.Helper()
 	ev := events.APIGatewayWebsocketProxyRequest{}
 	ev.RequestContext.EventType, ev.RequestContext.RouteKey, ev.RequestContext.ConnectionID, ev.RequestContext.DisconnectStatusCode = "DISCONNECT", "$disconnect", id, 1001
-	if a := invoke[socketAnswer](w.t, f.ws, ev); a.StatusCode != 200 {
+	if a := invoke[socketAnswer](w.t, f.ws, ev); a.StatusCode != http.StatusOK {
 		w.t.Errorf("disconnect: %d", a.StatusCode)
 	}
 }
@@ -209,8 +210,8 @@ func (w *world) expect(id string, want ...string) {
 	got := w.sockets.got(id)
 	ok := len(got) == len(want)
 	for i := 0; ok && i < len(want); i++ {
-		prefix, any := strings.CutSuffix(want[i], "…")
-		ok = got[i] == want[i] || (any && strings.HasPrefix(got[i], prefix))
+		prefix, open := strings.CutSuffix(want[i], "…")
+		ok = got[i] == want[i] || (open && strings.HasPrefix(got[i], prefix))
 	}
 	if !ok {
 		w.t.Errorf("%s got\n\t%s\nwant\n\t%s", id, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
