@@ -200,7 +200,7 @@ func TestInvocation(t *testing.T) {
 		{"/hello", `"mode":"serverless"`, 200},
 		{"/", "wscat -c 'wss://a1.execute-api.eu-west-1.amazonaws.com/dev?channels=1000001'", 200},
 		{"/metrics", "CloudWatch", 404},
-		{"/channels", `"code":"unauthenticated"`, 401},
+		{"/channels", `"code":"unavailable"`, 503}, // there is no store here, so nobody can be told from anybody
 	} {
 		await(t, api.asked, "a request for an event", p)
 		event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
