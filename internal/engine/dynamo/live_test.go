@@ -134,6 +134,7 @@ type errand struct {
 	done    map[TaskKind]int
 	twice   bool
 	shorten time.Duration // by what delays are divided
+	cut     float64       // share of tasks whose worker's time is over soon
 	t       testing.TB
 }
 
@@ -184,7 +185,7 @@ func (q *errand) do(engine *Engine, wait time.Duration, text []byte) {
 			q.t.Error(err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), q.limit())
 		err := engine.Work(ctx, task)
 		cancel()
 		q.mu.Lock()
@@ -199,6 +200,16 @@ func (q *errand) do(engine *Engine, wait time.Duration, text []byte) {
 		}
 		wait = time.Duration(try+1) * 50 * time.Millisecond
 	}
+}
+
+// limit is the time of one worker.
+func (q *errand) limit() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.rng.Float64() < q.cut {
+		return time.Duration(5+q.rng.IntN(200)) * time.Millisecond
+	}
+	return time.Minute
 }
 
 func (q *errand) stop() {
