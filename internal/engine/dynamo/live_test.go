@@ -20,6 +20,7 @@ type wires struct {
 	refused map[string]eureka.Code // what posts to a socket are answered instead of being taken
 	// before, when set, may refuse a post.
 	before func(socketID string) error
+	hang   chan struct{} // posts wait for it, or for the end of their context
 }
 
 // refuse has posts to a socket answered with a code; "" ends that.
@@ -81,8 +82,15 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 		return eureka.WrapError(eureka.CodeUnavailable, err, "cut off")
 	}
 	w.mu.Lock()
-	before := w.before
+	before, hang := w.before, w.hang
 	w.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "cut off")
+		}
+	}
 	if before != nil {
 		if err := before(id); err != nil {
 			return err
@@ -115,6 +123,9 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 func (w *wires) Close(_ context.Context, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if code := w.refused[id]; code != "" {
+		return eureka.Errorf(code, "refused")
+	}
 	s := w.sockets[id]
 	if s == nil || s.closed {
 		return eureka.Errorf(eureka.CodeGone, "gone")
