@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for what should happen soon, on a loaded machine too.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // standIn is a process that all tests of the package share.
 type standIn struct {
