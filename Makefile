@@ -44,7 +44,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## measure the service beside the bare send loop (flags: make bench ARGS=--json)
+bench: ## measure the service beside the bare send loop (flags: make bench ARGS='--only history,resume --json')
 	go run ./bench $(ARGS)
 
 fmt: ## format the code

@@ -38,6 +38,14 @@ type node struct {
 	process
 
 	address string
+	starts  int
+}
+
+// start starts the process. Each other time it syncs every message, which is to make no difference to a process that is killed.
+func (n *node) start() {
+	n.starts++
+	n.env = []string{"EUREKA_SYNC=" + []string{"always", "1s"}[n.starts%2]}
+	n.process.start()
 }
 
 // newNode makes a node that is not started yet. nats is "" for the server inside the process.

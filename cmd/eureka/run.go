@@ -40,6 +40,7 @@ type cli struct {
 	Deploy     deployCmd     `cmd:"" help:"Deploy the serverless service into an AWS account."`
 	Info       infoCmd       `cmd:"" help:"Show what is deployed."`
 	Remove     removeCmd     `cmd:"" help:"Remove a deployment with everything it holds."`
+	Simulate   simulateCmd   `cmd:"" help:"Run the serverless service on this machine, behind a simulated AWS with its limits, faults and costs."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
@@ -75,6 +76,7 @@ func (p program) run(ctx context.Context, args []string) int {
 		kong.Name("eureka"),
 		kong.Description("Real-time sockets for microservices."),
 		kong.Vars{"url": client.DefaultURL},
+		kong.Vars(simulateVars()),
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

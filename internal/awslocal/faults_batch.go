@@ -38,7 +38,7 @@ func (p *Proxy) count(operation string, request, answer []byte, failed bool) {
 		units, ok = batchReadUnits(request, answer)
 	}
 	if !ok {
-		units = reported(answer)
+		units = max(reported(answer), leastUnits(operation, request))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

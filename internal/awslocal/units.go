@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// DynamoDB Local's report of capacity units is wrong for transactions, for batches with items that are not there, and missing for conditions that
-// failed. Those are computed here by the published rules: a write unit per KB of an item begun, two in a transaction; a consistent read unit per
+// DynamoDB Local's report of capacity units is wrong for transactions, for batches with items that are not there, nothing for queries that find
+// nothing, and missing for conditions that failed. Those are computed here by the published rules: a write unit per KB of an item begun, two in a transaction; a consistent read unit per
 // 4 KB begun, half of it otherwise; at least one each, also for nothing. What an item weighed that a transaction deletes or changes is not known
 // here: it counts as up to 1 KB, as does an item whose condition failed.
 
@@ -36,6 +36,18 @@ func writeUnits(operation string, request, answer []byte, failed bool) (units fl
 	default:
 		return 0, false
 	}
+}
+
+// leastUnits is what a query costs at least, also when it finds nothing.
+func leastUnits(operation string, request []byte) float64 {
+	var q struct{ ConsistentRead bool }
+	if operation != "Query" || json.Unmarshal(request, &q) != nil {
+		return 0
+	}
+	if q.ConsistentRead {
+		return 1
+	}
+	return 0.5
 }
 
 func transactUnits(request []byte, refused bool) (units float64, ok bool) {

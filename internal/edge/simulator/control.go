@@ -109,7 +109,7 @@ func (s *Simulator) controlPutFaults(r *http.Request) (any, error) {
 		}
 		rule, err := fault.Parse(line)
 		if err != nil {
-			return nil, eureka.WrapError(eureka.CodeInvalid, err, "%v", err)
+			return nil, eureka.Errorf(eureka.CodeInvalid, "%v", err)
 		}
 		rules = append(rules, rule)
 	}
@@ -122,7 +122,8 @@ func (s *Simulator) controlPutFaults(r *http.Request) (any, error) {
 }
 
 func (s *Simulator) controlBreak(r *http.Request) (any, error) {
-	id, found := r.PathValue("id"), false
+	id := r.PathValue("id")
+	var found bool
 	switch how := r.URL.Query().Get("how"); how {
 	case "", "cut":
 		found = s.gateway.Cut(id, false)
@@ -161,7 +162,7 @@ func (s *Simulator) controlJoin(r *http.Request) (any, error) {
 		header.Set("Authorization", authorization)
 	}
 	if err := s.gateway.Join(r.Context(), n, side, target, header); err != nil {
-		return nil, eureka.WrapError(eureka.CodeUnavailable, err, "%v", err)
+		return nil, eureka.Errorf(eureka.CodeUnavailable, "%v", err)
 	}
 	return s.gateway.Crowd(false), nil
 }
@@ -191,7 +192,7 @@ func (s *Simulator) controlSchedule(r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), specs[roleSchedule].timeout)
 	defer cancel()
 	if err := s.schedule.Run(ctx); err != nil {
-		return nil, eureka.WrapError(eureka.CodeUnavailable, err, "the schedule's function failed: %v", err)
+		return nil, eureka.WrapError(eureka.CodeUnavailable, err, "the schedule's function failed")
 	}
 	return map[string]bool{"ok": true}, nil
 }

@@ -11,8 +11,8 @@ import (
 
 // The credentials of the person at the simulator. They are no secret: whoever reaches its loopback port may use them.
 const (
-	UserKeyID  = "AKIAEUREKASIMULATOR0"
-	UserSecret = "eureka-simulator" //nolint:gosec // see above
+	UserKeyID  = "AKIAEUREKASIMULATOR0" //nolint:gosec // see above
+	UserSecret = "eureka-simulator"
 )
 
 // keyring has the access keys that the simulated account knows: the user's and one for each process of a function.

@@ -44,7 +44,7 @@ func (s *Simulator) Report() (meter.Report, error) {
 // PutFault puts a fault in force, in place of the one of the same kind and role. CodeInvalid for one that cannot be.
 func (s *Simulator) PutFault(r fault.Rule) error {
 	if err := s.faults.Put(r); err != nil {
-		return eureka.WrapError(eureka.CodeInvalid, err, "%v", err)
+		return eureka.Errorf(eureka.CodeInvalid, "%v", err)
 	}
 	s.applyDynamoFaults()
 	return nil

@@ -117,7 +117,7 @@ func (s *Simulator) check() error {
 	s.faults = fault.NewSet(o.Seed)
 	for _, r := range o.Faults {
 		if err := r.Check(); err != nil {
-			return eureka.WrapError(eureka.CodeInvalid, err, "%v", err)
+			return eureka.Errorf(eureka.CodeInvalid, "%v", err)
 		}
 	}
 	return nil
@@ -156,7 +156,7 @@ func (s *Simulator) start(ctx context.Context) error {
 	}
 	s.startFunctions(bootstrap)
 	s.serve()
-	s.feed()
+	s.feed() //nolint:contextcheck // what is started outlives the start
 	return nil
 }
 
@@ -210,8 +210,11 @@ func (s *Simulator) startStandIns(ctx context.Context) error {
 	}
 	for i, err := range errs {
 		if err != nil {
-			flag := []string{"--dynamodb", "--queues"}[i]
-			return eureka.WrapError(eureka.CodeUnavailable, err, "%v; or name one that runs by %s URL", err, flag)
+			what, flag := []string{"DynamoDB Local", "fauxqs"}[i], []string{"--dynamodb", "--queues"}[i]
+			if errors.Is(err, awslocal.ErrNotInstalled) {
+				return eureka.WrapError(eureka.CodeUnavailable, err, "%s, or what it needs, is not installed; `make tools` installs it, or name one that runs by %s URL", what, flag)
+			}
+			return eureka.WrapError(eureka.CodeUnavailable, err, "%s does not start; name one that runs by %s URL", what, flag)
 		}
 	}
 	for i, proxy := range []**awslocal.Proxy{&s.dynamo, &s.queues} {

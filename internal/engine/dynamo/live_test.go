@@ -20,6 +20,7 @@ type wires struct {
 	refused map[string]eureka.Code // what posts to a socket are answered instead of being taken
 	// before, when set, may refuse a post.
 	before func(socketID string) error
+	hang   chan struct{} // posts wait for it, or for the end of their context
 }
 
 // refuse has posts to a socket answered with a code; "" ends that.
@@ -81,8 +82,15 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 		return eureka.WrapError(eureka.CodeUnavailable, err, "cut off")
 	}
 	w.mu.Lock()
-	before := w.before
+	before, hang := w.before, w.hang
 	w.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "cut off")
+		}
+	}
 	if before != nil {
 		if err := before(id); err != nil {
 			return err
@@ -115,6 +123,9 @@ func (w *wires) Post(ctx context.Context, id string, frame []byte) error {
 func (w *wires) Close(_ context.Context, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if code := w.refused[id]; code != "" {
+		return eureka.Errorf(code, "refused")
+	}
 	s := w.sockets[id]
 	if s == nil || s.closed {
 		return eureka.Errorf(eureka.CodeGone, "gone")
@@ -134,6 +145,7 @@ type errand struct {
 	done    map[TaskKind]int
 	twice   bool
 	shorten time.Duration // by what delays are divided
+	cut     float64       // share of tasks whose worker's time is over soon
 	t       testing.TB
 }
 
@@ -184,7 +196,7 @@ func (q *errand) do(engine *Engine, wait time.Duration, text []byte) {
 			q.t.Error(err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), q.limit())
 		err := engine.Work(ctx, task)
 		cancel()
 		q.mu.Lock()
@@ -199,6 +211,16 @@ func (q *errand) do(engine *Engine, wait time.Duration, text []byte) {
 		}
 		wait = time.Duration(try+1) * 50 * time.Millisecond
 	}
+}
+
+// limit is the time of one worker.
+func (q *errand) limit() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.rng.Float64() < q.cut {
+		return time.Duration(5+q.rng.IntN(200)) * time.Millisecond
+	}
+	return time.Minute
 }
 
 func (q *errand) stop() {

@@ -212,6 +212,23 @@ func (s *scene) mustSubscribe(w *wire, channel string, since eureka.Cursor) eure
 	return began
 }
 
+// crowd gives the first shard of a channel n subscribers.
+func crowd(t *testing.T, e *Engine, ways *wires, channel string, n int) {
+	t.Helper()
+	var items []item
+	now := e.options.Now()
+	for i := range n {
+		id := fmt.Sprintf("M%s%05d=", hash(channel)[:9], i)
+		ways.open(id)
+		it := subscriberKey(channel, 0, id, now.Add(-time.Minute).UnixMilli()).item()
+		it[attrVersion], it[KeyTTL] = number(now.UnixMilli()*1000), number(now.Add(2*time.Hour).Unix())
+		items = append(items, it)
+	}
+	if err := e.table.batchWrite(t.Context(), items, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // direct is a message of a channel without history.
 func direct(channel, name string) eureka.Message {
 	m := message(channel, name)

@@ -183,7 +183,7 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 		header[nats.MsgIdHdr] = []string{hex.EncodeToString(sum[:16])}
 	}
 	seq, duplicate, err := h.store(ctx, a, channelID, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
-	if err != nil && mayBeStored(err) {
+	if err == nil || mayBeStored(err) {
 		h.engine.requests.doubted(key)
 	}
 	if err != nil || duplicate {

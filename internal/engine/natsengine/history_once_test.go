@@ -43,7 +43,10 @@ func TestKeyOfWhomNobodyKnows(t *testing.T) {
 			}
 		}
 		e.Doubt(channel + "-doubted")
-		for _, key := range []string{"-given-up", "-doubted"} {
+		if _, err := publish(channel, channel+"-half"); err != nil { // as an event that another channel refused
+			t.Fatal(err)
+		}
+		for _, key := range []string{"-given-up", "-doubted", "-half"} {
 			if err := e.Requests().Abandon(t.Context(), channel+key); err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +67,7 @@ func TestKeyOfWhomNobodyKnows(t *testing.T) {
 	}
 	e.LeaseOver()
 	for range 2 { // what is given up once more is no more known than before
-		for _, key := range []string{"pushed-stored", "pushed-claimed", "pushed-doubted"} {
+		for _, key := range []string{"pushed-stored", "pushed-claimed", "pushed-doubted", "pushed-half"} {
 			if at, err := publish("pushed", key); eureka.CodeOf(err) != eureka.CodeConflict {
 				t.Errorf("%q is stored at %v, %v", key, at, err)
 			}

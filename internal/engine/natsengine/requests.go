@@ -159,7 +159,7 @@ func (r *requests) Abandon(ctx context.Context, key string) error {
 	return nil
 }
 
-// doubted notes that it is not known whether what was done under a key of this node was done.
+// doubted notes that a message was or may have been stored under a key of this node, in case its claim is given up.
 func (r *requests) doubted(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

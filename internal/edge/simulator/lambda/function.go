@@ -319,7 +319,8 @@ func (f *Function) measure(p *Process, inv *invocation, u usage) {
 	}
 	if u.err != nil {
 		m.Add(meter.Errors.Of(role), 1)
-		f.host.Log.Warn("an invocation failed", slog.String("role", role), slog.Int("process", p.number), slog.Any("error", u.err))
+		f.host.Log.Warn("an invocation failed", slog.String("role", role), slog.Int("process", p.number), slog.Any("error", u.err),
+			slog.String("said", p.output.lastLine()))
 	}
 	f.output("END RequestId: " + inv.id)
 	report := fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\tMax Memory Used: %.0f MB",

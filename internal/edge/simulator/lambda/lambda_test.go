@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -429,4 +430,52 @@ func TestClose(t *testing.T) {
 		t.Error("a closed function runs")
 	}
 	b.Close()
+}
+
+// TestOrphans: when this program dies unasked, its frozen functions end too.
+func TestOrphans(t *testing.T) {
+	pids := make(chan int, 1)
+	script := simtest.Script(t, func(_ context.Context, c simtest.Call) simtest.Answer {
+		pids <- c.PID
+		return simtest.Answer{}
+	})
+	helper := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOrphanHelper$")
+	helper.Env = append(os.Environ(), "ORPHAN_BOOTSTRAP="+simtest.Bootstrap(t), "ORPHAN_SCRIPT="+script)
+	if err := helper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := <-pids
+	eventually(t, "the frozen function", func() bool {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Skip(err)
+		}
+		return strings.Contains(string(text), "T (stopped)")
+	})
+	if err := helper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = helper.Wait() // it was killed
+	eventually(t, "the function's end", func() bool {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+		return err != nil || strings.Contains(string(text), "Z (zombie)") // nobody may be there to reap it
+	})
+}
+
+// TestOrphanHelper is the program that dies in TestOrphans.
+func TestOrphanHelper(t *testing.T) {
+	if os.Getenv("ORPHAN_SCRIPT") == "" {
+		t.Skip("for TestOrphans alone")
+	}
+	f := lambda.New(lambda.Config{
+		Name: "f", Role: "ws", Bootstrap: os.Getenv("ORPHAN_BOOTSTRAP"), Timeout: patience, Concurrency: 1, Keep: time.Hour,
+		Env: []string{"SCRIPT_URL=" + os.Getenv("ORPHAN_SCRIPT")},
+	}, lambda.Host{
+		Meter: meter.New(nil), Faults: fault.NewSet(1), Log: slog.New(slog.DiscardHandler),
+		Credentials: func(*lambda.Process) (lambda.Credentials, func()) { return lambda.Credentials{}, func() {} },
+	})
+	if _, err := f.Invoke(t.Context(), []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	<-t.Context().Done()
 }

@@ -30,6 +30,8 @@ type Process struct {
 	deliver chan *invocation
 	failed  chan *Error // it told that its start failed
 
+	output *lines
+
 	idleTimer *time.Timer // of Function, under its lock, as idleSince
 	idleSince time.Time
 
@@ -97,8 +99,8 @@ func (p *Process) launch() error {
 	p.command.Dir = filepath.Dir(c.Bootstrap)
 	p.command.Env = append(environment(c, credentials, listener.Addr().String(), p.number), c.Env...)
 	// One writer for both, so that the lines of both stay in order.
-	output := &lines{each: p.function.output}
-	p.command.Stdout, p.command.Stderr = output, output
+	p.output = &lines{each: p.function.output}
+	p.command.Stdout, p.command.Stderr = p.output, p.output
 	p.command.WaitDelay = time.Second
 	ownGroup(p.command)
 	if err := p.command.Start(); err != nil {
@@ -108,7 +110,7 @@ func (p *Process) launch() error {
 	}
 	go func() {
 		_ = p.command.Wait() // ending tells how it ended
-		output.flush()
+		p.output.flush()
 		p.clean()
 		close(p.exited)
 	}()
@@ -271,6 +273,7 @@ type lines struct {
 	each func(string)
 	mu   sync.Mutex
 	rest []byte
+	last string
 }
 
 // maxLine is the longest line that is kept in one piece: CloudWatch's longest event.
@@ -286,23 +289,39 @@ func (l *lines) Write(b []byte) (int, error) {
 		if i < 0 {
 			break
 		}
-		l.each(string(l.rest[:i]))
+		l.take(i)
 		l.rest = l.rest[i+1:]
 	}
 	if len(l.rest) > maxLine {
-		l.each(string(l.rest))
+		l.take(len(l.rest))
 		l.rest = nil
 	}
 	return len(b), nil
+}
+
+// take hands on the first n bytes of what is left; the caller holds mu.
+func (l *lines) take(n int) {
+	l.last = string(l.rest[:n])
+	l.each(l.last)
 }
 
 func (l *lines) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.rest) > 0 {
-		l.each(string(l.rest))
+		l.take(len(l.rest))
 		l.rest = nil
 	}
+}
+
+// lastLine is the last line so far.
+func (l *lines) lastLine() string {
+	if l == nil {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
 }
 
 // newID returns a request id as Lambda makes them, which is a UUID.
