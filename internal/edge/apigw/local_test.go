@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 			s.process.Stop()
 		}
 	}
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
 }
 
 // at is where it listens. Tests are skipped where it is not installed, except on CI.
