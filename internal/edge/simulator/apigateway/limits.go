@@ -54,10 +54,14 @@ func newBucket(rate, burst float64) *bucket { return &bucket{rate: rate, burst: 
 func (b *bucket) take(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.at.IsZero() {
-		b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds())
+	if b.at.IsZero() {
+		b.at = now
 	}
-	b.at = now
+	// Callers may come here out of order; time does not run backwards for that.
+	if passed := now.Sub(b.at); passed > 0 {
+		b.tokens = min(b.burst, b.tokens+b.rate*passed.Seconds())
+		b.at = now
+	}
 	if b.tokens < 1 {
 		return false
 	}
