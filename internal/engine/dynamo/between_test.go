@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"eureka"
 )
@@ -117,7 +118,7 @@ func TestLeaseLostBeforeLive(t *testing.T) {
 	s.mustSubscribe(w, "A", since)
 	tasks := s.queue.take()
 	s.between("TransactWriteItems", 1, func(context.Context) {
-		s.clock.advance(leaseTime + 1e9)
+		s.clock.advance(leaseTime + time.Second)
 		s.publish(s.other, "A", "2")
 	})
 	if err := s.mortal.Work(t.Context(), tasks[0]); err != nil {
@@ -127,4 +128,22 @@ func TestLeaseLostBeforeLive(t *testing.T) {
 	s.work()
 	s.publish(s.other, "A", "3")
 	s.want("in the end", w, "1", "2", "3")
+}
+
+// TestSlowRemover: a remover that takes so long that another one takes over does not get the socket as well.
+func TestSlowRemover(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := s.connect()
+	s.mustSubscribe(w, "A", eureka.Cursor{})
+	s.between("TransactWriteItems", 1, func(ctx context.Context) {
+		s.clock.advance(removeLease + time.Second)
+		if _, err := s.other.Sockets().Remove(ctx, w.id); err != nil {
+			t.Errorf("the one that takes over: %v", err)
+		}
+	})
+	if _, err := s.mortal.Sockets().Remove(t.Context(), w.id); eureka.CodeOf(err) != eureka.CodeNotFound {
+		t.Errorf("the slow one: %v", err)
+	}
+	s.wantNothing("removed", w.id, "A")
 }

@@ -304,15 +304,18 @@ func TestFanout(t *testing.T)  { porttest.Fanout(t, liveHarness) }
 func TestSender(t *testing.T)  { porttest.Sender(t, liveHarness) }
 func TestHistory(t *testing.T) { porttest.History(t, liveHarness) }
 
+func (s *service) socketsHarness() porttest.SocketsHarness {
+	var h porttest.SocketsHarness
+	for _, e := range s.engines {
+		h.Nodes = append(h.Nodes, porttest.SocketsNode{Sockets: e.Sockets(), NewID: s.newID})
+	}
+	return h
+}
+
 func TestSockets(t *testing.T) {
 	porttest.Sockets(t, func(t *testing.T) porttest.SocketsHarness {
 		t.Helper()
 		t.Parallel()
-		s := newService(t, 2, nil)
-		var h porttest.SocketsHarness
-		for _, e := range s.engines {
-			h.Nodes = append(h.Nodes, porttest.SocketsNode{Sockets: e.Sockets(), NewID: s.newID})
-		}
-		return h
+		return newService(t, 2, nil).socketsHarness()
 	})
 }
