@@ -107,7 +107,7 @@ func (c *client) session(ctx context.Context) bool {
 		return false
 	}
 	conn.SetReadLimit(readLimit)
-	c.record(Event{Kind: Connected, Note: node.name + " " + query})
+	c.record(Event{Kind: Connected, Note: node.name})
 	c.mu.Lock()
 	c.connected = true
 	c.mu.Unlock()
@@ -209,6 +209,9 @@ func (c *client) act(ctx context.Context, conn *websocket.Conn, node *node, done
 			c.mu.Lock()
 			c.slow = time.Duration(c.rng.IntN(9000)) * time.Millisecond
 			c.mu.Unlock()
+			if c.rng.IntN(3) == 0 {
+				c.world.burst(c.home[c.rng.IntN(len(c.home))])
+			}
 		case choice < 77:
 			c.world.count(drops)
 			return time.Duration(c.rng.IntN(1000)) * time.Millisecond
@@ -326,7 +329,7 @@ func (c *client) publish(ctx context.Context, conn *websocket.Conn, node *node) 
 	}
 	channel := c.world.channels[c.rng.IntN(len(c.world.channels))].Name
 	c.n[channel]++
-	data, content := makeBody(c.rng, c.name, c.n[channel])
+	data, content := makeBody(anySize(c.rng), c.name, c.n[channel])
 	p := c.world.published(&Publish{Channel: channel, Content: content})
 	frame := map[string]any{"action": "publish", "channel": channel, "event": "chaos", "data": json.RawMessage(data)}
 	c.ask(frame, asked{action: "publish", channel: channel, publish: p})

@@ -21,6 +21,7 @@ type stretch struct {
 type follower struct {
 	judge     *judge
 	client    *Client
+	node      string                     // of the present socket
 	stretches map[string]*stretch        // by channel, of the present socket
 	lines     map[string]*line           // by channel, of the present socket
 	spans     map[string]*looseSpan      // by channel without history, of the present socket
@@ -44,6 +45,7 @@ func (f *follower) event(i int, e *Event) {
 	switch e.Kind {
 	case Connected, Closed:
 		f.closeAll()
+		f.node = e.Note
 	case Subscribed:
 		f.subscribed(i, e)
 	case Unsubscribed:

@@ -115,7 +115,9 @@ func (w *world) run(length time.Duration) {
 	}
 	endLive()
 	listening.Wait()
-	transcript := Transcript{Channels: w.channels, Publishes: w.publishes, Histories: histories, Clients: []Client{reader.client}, Outages: w.allOutages()}
+	transcript := Transcript{
+		Channels: w.channels, Publishes: w.publishes, Histories: histories, Clients: []Client{reader.client}, Outages: w.allOutages(), External: w.nats != nil,
+	}
 	for _, c := range clients {
 		transcript.Clients = append(transcript.Clients, Client{c.name, c.events})
 		transcript.Reads = append(transcript.Reads, c.reads...)
@@ -132,7 +134,7 @@ func (w *world) lacking(counts map[string]int) []string {
 		kills: 4, stops: 1, drops: 20, acks: 500, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
 	}
 	if w.nats != nil {
-		least[natsKills], least[natsStops] = 1, 1
+		least[natsKills], least[natsStops], least[cuts], least[losses] = 1, 1, 1, 30
 	}
 	return below(least, counts)
 }

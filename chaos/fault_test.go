@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,8 @@ const (
 	stops        = "stops"
 	natsKills    = "NATS kills"
 	natsStops    = "NATS stops"
+	cuts         = "cuts"             // of a node's connection to NATS
+	losses       = "lost on the way"  // live messages of channels with history, from NATS to a node
 	drops        = "drops"            // sockets that a client let go of without a word
 	acks         = "acks"             // publishes that were accepted
 	operations   = "operations"       // of publishers and clients
@@ -95,6 +98,19 @@ func natsAndNodeKilled(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 	n.start()
 }
 
+// cutOff takes NATS away from one node alone.
+func cutOff(ctx context.Context, w *world, n *node, rng *rand.Rand) {
+	from := w.now()
+	w.count(cuts)
+	n.proxy.cut()
+	pause(ctx, rng, 0, 2*time.Second)
+	n.proxy.mend()
+	if err := n.ready(ctx); err != nil {
+		w.wrong("%v", err)
+	}
+	w.cut(n.name, from)
+}
+
 // deck has each kind of fault as often as it happens before all have.
 func (w *world) deck() []fault {
 	deck := []fault{{"killed", killed, false}, {"killed", killed, false}, {"killed twice", killedTwice, false}, {"stopped", stopped, false}}
@@ -102,8 +118,8 @@ func (w *world) deck() []fault {
 		return append(deck, deck...)
 	}
 	return append(deck,
-		fault{"killed with all others", allKilled, false}, fault{"cut off: NATS stopped", natsStopped, true},
-		fault{"cut off: NATS killed", natsKilled, true}, fault{"killed with NATS", natsAndNodeKilled, true})
+		fault{"killed with all others", allKilled, false}, fault{"cut off", cutOff, false}, fault{"cut off", cutOff, false}, fault{"cut off with all others: NATS stopped", natsStopped, true},
+		fault{"cut off with all others: NATS killed", natsKilled, true}, fault{"killed with NATS", natsAndNodeKilled, true})
 }
 
 // maxExtension is how much longer a run may take than it was meant to, so that a slow machine does as much.
@@ -123,6 +139,7 @@ func (w *world) disturb(ctx context.Context, rng *rand.Rand, length time.Duratio
 				w.wrong("not enough was done: %v", lacking)
 				return
 			}
+			w.t.Logf("%s goes on: %s", w.name, strings.Join(lacking, ", "))
 		}
 		if len(deck) == 0 {
 			deck = w.deck()

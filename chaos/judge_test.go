@@ -305,11 +305,11 @@ func TestJudge(t *testing.T) {
 			s.again(p, at(19), "3 listeners")
 			return s
 		}},
-		"which may be while NATS is away": {scene: func() *scene {
+		"which may be when NATS is away": {scene: func() *scene {
 			s := newScene()
+			s.External = true
 			p := s.publish("p", 4, 19)
 			p.Key, p.Attempts[0].Answer = "k", "2 listeners"
-			s.away("")
 			s.again(p, at(19), "3 listeners")
 			return s
 		}},

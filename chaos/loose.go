@@ -76,7 +76,7 @@ func isSimple(p *Publish) bool { return len(p.Attempts) == 1 || (p.Key != "" && 
 // mayComeTwice reports whether a message without history may be delivered again: its request was sent again, and it was not known whether it had been
 // accepted, or that may not have been kept.
 func (j *judge) mayComeTwice(p *Publish) bool {
-	return len(p.Attempts) > 1 && (p.Key == "" || !p.Attempts[0].Acked || j.transcript.natsWasAway())
+	return len(p.Attempts) > 1 && (p.Key == "" || !p.Attempts[0].Acked || j.transcript.External)
 }
 
 func (f *follower) closeSpan(channel string) {
@@ -85,7 +85,7 @@ func (f *follower) closeSpan(channel string) {
 		return
 	}
 	delete(f.spans, channel)
-	proofs, reasons := s.proofs(), f.judge.otherGaps(s)
+	proofs, reasons := s.proofs(), f.otherGaps(s)
 	holes := 0
 	sent := f.judge.live[channel]
 	first, _ := slices.BinarySearchFunc(sent, s.began, func(p *Publish, t time.Duration) int { return cmp.Compare(p.Attempts[0].Sent, t) })
@@ -151,11 +151,11 @@ func (j *judge) wasCut(node string, from, to time.Duration) bool {
 	})
 }
 
-// otherGaps are when the service told gaps for reasons that are not known here: those that no outage of NATS explains.
-func (j *judge) otherGaps(s *looseSpan) []time.Duration {
+// otherGaps are when the service told gaps that do not come from an outage of NATS as a whole: it may have had reasons that are not known here.
+func (f *follower) otherGaps(s *looseSpan) []time.Duration {
 	var others []time.Duration
 	for i, at := range s.gaps {
-		explained := slices.ContainsFunc(j.transcript.Outages, func(o Outage) bool {
+		explained := slices.ContainsFunc(f.judge.transcript.Outages, func(o Outage) bool {
 			return o.Node == "" && o.From <= at && (i == 0 || s.gaps[i-1] < o.From)
 		})
 		if !explained {
@@ -169,10 +169,10 @@ func (j *judge) otherGaps(s *looseSpan) []time.Duration {
 // some may come first.
 const enough = 30
 
-// toldOfOutages checks that a subscription that goes on behind an outage of NATS was told that messages may be missing.
+// toldOfOutages checks that a subscription that goes on behind an outage of NATS, as its node saw it, was told that messages may be missing.
 func (f *follower) toldOfOutages(s *looseSpan, proofs map[string]later) {
 	for _, o := range f.judge.transcript.Outages {
-		if o.Node != "" || o.From < s.began || slices.ContainsFunc(s.gaps, func(at time.Duration) bool { return at >= o.From }) {
+		if (o.Node != "" && o.Node != f.node) || o.From < s.began || slices.ContainsFunc(s.gaps, func(at time.Duration) bool { return at >= o.From }) {
 			continue
 		}
 		behind := 0
@@ -181,7 +181,7 @@ func (f *follower) toldOfOutages(s *looseSpan, proofs map[string]later) {
 			behind += len(l) - i
 		}
 		if behind >= enough || (behind > 0 && s.settled) {
-			f.judge.wrong(Hole, s.channel, f.client.Name, s.event, "NATS was away from %s to %s, %d messages came since then, but no gap was told", o.From, o.To, behind)
+			f.judge.wrong(Hole, s.channel, f.client.Name, s.event, "NATS was away for its node from %s to %s, %d messages came since then, but no gap was told", o.From, o.To, behind)
 			return
 		}
 	}

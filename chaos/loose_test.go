@@ -184,6 +184,24 @@ func TestJudgeWithoutHistory(t *testing.T) {
 			s.sees("c", closed)
 			return s
 		}},
+		"no gap when the node is cut off": {rule: Hole, text: "no gap was told", scene: func() *scene {
+			s := newScene()
+			s.sees("c", Event{Kind: Connected, Note: "b"}, listens)
+			s.many("c", "p", 1, 4)
+			s.away("b")
+			s.many("c", "p", 5, 1)
+			s.sees("c", settledAll)
+			return s
+		}},
+		"no gap when another node is cut off": {scene: func() *scene {
+			s := newScene()
+			s.sees("c", Event{Kind: Connected, Note: "b"}, listens)
+			s.many("c", "p", 1, 4)
+			s.away("a")
+			s.many("c", "p", 5, 1)
+			s.sees("c", settledAll)
+			return s
+		}},
 		"no gap since the socket ended": {scene: func() *scene {
 			s := newScene()
 			s.sees("c", connected, listens)

@@ -39,6 +39,7 @@ type node struct {
 
 	address string
 	starts  int
+	proxy   *proxy // to NATS; nil for the server inside the process
 }
 
 // start starts the process. Each other time it syncs every message, which is to make no difference to a process that is killed.
@@ -48,18 +49,18 @@ func (n *node) start() {
 	n.process.start()
 }
 
-// newNode makes a node that is not started yet. nats is "" for the server inside the process.
-func newNode(w *world, i int, address, nats string) (*node, error) {
+// newNode makes a node that is not started yet.
+func newNode(w *world, i int, address string, p *proxy) (*node, error) {
 	path, err := build()
-	n := &node{address: address}
+	n := &node{address: address, proxy: p}
 	n.world, n.name = w, fmt.Sprintf("node%d", i)
 	n.args = []string{
 		path, "serve", "--listen", address, "--log-level", "warn", "--drain-timeout", "8s", "--drain-spread", "100ms",
 		// Small queues, so that slow readers are slow soon and replays take more than one step.
 		"--queue-bytes", "256KiB", "--queue-frames", "64",
 	}
-	if nats != "" {
-		n.args = append(n.args, "--nats", nats)
+	if p != nil {
+		n.args = append(n.args, "--nats", "nats://"+p.address)
 	} else {
 		n.args = append(n.args, "--data-dir", filepath.Join(w.dir, fmt.Sprintf("data%d", i)))
 	}
@@ -100,9 +101,9 @@ func (n *node) status(ctx context.Context) int {
 
 // What logs may have although they may have nothing of its kind.
 const (
-	unkept   = "the answer to a request could not be kept" // while NATS is away
-	tornTail = "as after a crash in the middle of a write" // after a kill
-	cutOff   = "the connection to NATS is lost"
+	unkept       = "the answer to a request could not be kept" // while NATS is away
+	tornTail     = "as after a crash in the middle of a write" // after a kill
+	disconnected = "the connection to NATS is lost"
 )
 
 // checkLog looks for what no log may have.
@@ -141,7 +142,7 @@ func (n *node) losses() ([]Outage, error) {
 	text, err := os.ReadFile(n.log())
 	var losses []Outage
 	for line := range strings.SplitSeq(string(text), "\n") {
-		if !strings.Contains(line, cutOff) {
+		if !strings.Contains(line, disconnected) {
 			continue
 		}
 		stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")

@@ -19,6 +19,16 @@ import (
 // requestTimeout is how long a publisher waits for an answer.
 const requestTimeout = 12 * time.Second
 
+// keyTime is how long messages are repeated with their key; the service knows it for five minutes.
+const keyTime = 4 * time.Minute
+
+// A burst makes clients slow that do not read.
+const (
+	burstSize  = 40
+	burstBytes = 4000
+	burstCount = 4
+)
+
 // body is what every message of the run carries.
 type body struct {
 	Publisher string `json:"p"`
@@ -26,14 +36,18 @@ type body struct {
 	Pad       string `json:"pad"`
 }
 
-func makeBody(rng *rand.Rand, publisher string, n int) (data []byte, c Content) {
-	size := rng.IntN(200)
+func anySize(rng *rand.Rand) int {
 	switch rng.IntN(50) {
 	case 0, 1, 2, 3, 4:
-		size = rng.IntN(6000)
+		return rng.IntN(6000)
 	case 5:
-		size = rng.IntN(40_000)
+		return rng.IntN(40_000)
+	default:
+		return rng.IntN(200)
 	}
+}
+
+func makeBody(size int, publisher string, n int) (data []byte, c Content) {
 	data, err := json.Marshal(body{publisher, n, strings.Repeat(string(rune('a'+n%26)), size)})
 	if err != nil {
 		return nil, Content{}
@@ -92,38 +106,51 @@ func newPublisher(w *world, name string) *publisher {
 	return p
 }
 
-// run publishes until the context ends.
+// run publishes until the context ends, and then repeats what is open.
 func (p *publisher) run(ctx context.Context) {
 	defer p.client.CloseIdleConnections()
 	burst := 0
 	for ctx.Err() == nil {
 		p.world.count(operations)
+		select {
+		case channel := <-p.world.bursts:
+			for range burstSize {
+				p.attempt(p.next(channel, burstBytes), p.world.anyNode(p.rng))
+			}
+		default:
+		}
 		if burst--; burst <= 0 {
 			if p.rng.IntN(150) == 0 {
 				burst = 100 + p.rng.IntN(300)
 			}
 			// Where requests take long the machine is busy: more of them would prove no more.
 			if !pause(ctx, p.rng, p.took, p.took+150*time.Millisecond) {
-				return
+				break
 			}
 		}
-		if len(p.keyed) > 0 && p.rng.IntN(30) == 0 {
+		if len(p.keyed) > 0 && p.rng.IntN(20) == 0 {
 			p.again(ctx)
 			continue
 		}
 		p.one(ctx)
 	}
+	for _, m := range p.open() {
+		p.attempt(m, p.world.anyNode(p.rng))
+	}
 }
 
-// next makes the next message for a channel.
-func (p *publisher) next(channel string) *message {
+// next makes the next message for a channel, with a body of about so many bytes; 0 for any.
+func (p *publisher) next(channel string, size int) *message {
 	p.n[channel]++
-	data, content := makeBody(p.rng, p.name, p.n[channel])
+	if size == 0 {
+		size = anySize(p.rng)
+	}
+	data, content := makeBody(size, p.name, p.n[channel])
 	return &message{Publish: p.world.published(&Publish{Channel: channel, Content: content}), data: data, at: p.world.now()}
 }
 
 func (p *publisher) one(ctx context.Context) {
-	m := p.next(p.world.channels[p.rng.IntN(len(p.world.channels))].Name)
+	m := p.next(p.world.channels[p.rng.IntN(len(p.world.channels))].Name, 0)
 	m.Blind = p.rng.IntN(7) == 0
 	stored := p.world.hasHistory(m.Channel)
 	choice := p.rng.IntN(10)
@@ -156,20 +183,26 @@ func (p *publisher) one(ctx context.Context) {
 	}
 }
 
-// again repeats an earlier message that has a key, while keys are remembered.
+// again repeats an earlier message that has a key, rather one whose fate is open.
 func (p *publisher) again(ctx context.Context) {
 	m := p.keyed[p.rng.IntN(len(p.keyed))]
-	if p.rng.IntN(2) == 0 {
-		// Rather one whose fate is open.
-		for _, other := range p.keyed {
-			if !acked(other.Publish) {
-				m = other
-			}
-		}
+	if open := p.open(); len(open) > 0 && p.rng.IntN(4) > 0 {
+		m = open[p.rng.IntN(len(open))]
 	}
-	if ctx.Err() == nil && p.world.now()-m.at < 4*time.Minute {
+	if ctx.Err() == nil && p.world.now()-m.at < keyTime {
 		p.attempt(m, p.world.anyNode(p.rng))
 	}
+}
+
+// open are the messages with a key that were not accepted, and whose earlier requests nobody holds any more, so that repeating them brings an answer.
+func (p *publisher) open() []*message {
+	var open []*message
+	for _, m := range p.keyed {
+		if age := p.world.now() - m.at; !acked(m.Publish) && age > eureka.RequestLease+time.Second && age < keyTime {
+			open = append(open, m)
+		}
+	}
+	return open
 }
 
 func acked(p *Publish) bool {
@@ -272,7 +305,7 @@ func (p *publisher) mayBeUnknown(m *message) bool {
 
 // marker publishes a last message of a channel, until it is accepted.
 func (p *publisher) marker(ctx context.Context, channel string) (Position, error) {
-	m := p.next(channel)
+	m := p.next(channel, 0)
 	m.Key = fmt.Sprintf("%s-%s-%d", p.name, channel, m.Content.N)
 	for !p.attempt(m, p.world.anyNode(p.rng)) {
 		if !rest(ctx, 200*time.Millisecond) {

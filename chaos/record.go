@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -51,7 +50,7 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	Connected    Kind = iota + 1 // a new socket
+	Connected    Kind = iota + 1 // a new socket; Note is its node
 	Subscribed                   // the answer to a subscription: Since was asked, Position and Recovered answered
 	Received                     // a message
 	Gap                          // the service said that messages may be missing on the channel
@@ -147,11 +146,7 @@ type Transcript struct {
 	Reads     []Read
 	Histories []History
 	Outages   []Outage
-}
-
-// natsWasAway reports whether answers to keys may have been given that could not be kept.
-func (t *Transcript) natsWasAway() bool {
-	return slices.ContainsFunc(t.Outages, func(o Outage) bool { return o.Node == "" })
+	External  bool // NATS is outside the nodes: it may be away when an answer is to be kept for its key
 }
 
 // Violation is a promise that was not kept.

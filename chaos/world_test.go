@@ -32,6 +32,7 @@ type world struct {
 	nats        *process // of a cluster; nil for the server inside the one node
 	natsAddress string
 	settling    chan struct{} // closed when clients do nothing but listen
+	bursts      chan string   // channels on which much is to be published at once
 
 	mu        sync.Mutex
 	publishes []*Publish
@@ -65,6 +66,7 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 	}
 	w := &world{
 		t: t, name: name, seed: seed, part: sum([]byte(name)), dir: dir, began: time.Now(), channels: theChannels(), counts: map[string]int{}, settling: make(chan struct{}),
+		bursts: make(chan string, burstCount),
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -74,11 +76,9 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 		}
 	})
 	rng := w.rng()
-	url := ""
 	if nodes > 1 {
 		port := freePort(t, rng)
 		w.natsAddress = fmt.Sprintf("127.0.0.1:%d", port)
-		url = "nats://" + w.natsAddress
 		if w.nats, err = newNATS(w, port); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,13 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 		t.Cleanup(w.nats.kill)
 	}
 	for i := range nodes {
-		n, err := newNode(w, i+1, fmt.Sprintf("127.0.0.1:%d", freePort(t, rng)), url)
+		var p *proxy
+		if w.nats != nil {
+			if p, err = newProxy(w, freePort(t, rng), w.rng()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n, err := newNode(w, i+1, fmt.Sprintf("127.0.0.1:%d", freePort(t, rng)), p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +170,9 @@ func (w *world) allOutages() []Outage {
 		}
 		for _, loss := range losses {
 			// The log has whole milliseconds.
-			made := slices.ContainsFunc(w.outages, func(o Outage) bool { return o.Node == "" && o.From <= loss.To+time.Millisecond && loss.To <= o.To })
+			made := slices.ContainsFunc(w.outages, func(o Outage) bool {
+				return (o.Node == "" || o.Node == n.name) && o.From <= loss.To+time.Millisecond && loss.To <= o.To
+			})
 			if !made {
 				w.count(tornOff)
 				all = append(all, loss)
@@ -172,6 +180,16 @@ func (w *world) allOutages() []Outage {
 		}
 	}
 	return all
+}
+
+// burst asks publishers to publish much on a channel, unless that was asked for just before.
+func (w *world) burst(channel string) {
+	for range burstCount {
+		select {
+		case w.bursts <- channel:
+		default:
+		}
+	}
 }
 
 func (w *world) anyNode(rng *rand.Rand) *node { return w.nodes[rng.IntN(len(w.nodes))] }
