@@ -99,7 +99,7 @@ func (f *follower) closeSpan(channel string) {
 			continue
 		}
 		f.judge.report.Live++
-		if _, got := s.got[p]; got || f.judge.wasCut(a.Node, a.Sent, proof) {
+		if _, got := s.got[p]; got || f.judge.wasCut(a.Node, a.Sent, proof) || f.judge.wasCut(f.node, a.Sent, proof) {
 			continue
 		}
 		if slices.ContainsFunc(reasons, func(at time.Duration) bool { return at >= a.Sent }) {
@@ -151,12 +151,13 @@ func (j *judge) wasCut(node string, from, to time.Duration) bool {
 	})
 }
 
-// otherGaps are when the service told gaps that do not come from an outage of NATS as a whole: it may have had reasons that are not known here.
+// otherGaps are when the service told gaps that do not come from an outage of NATS as the socket's node saw it: it may have had reasons that are not known
+// here.
 func (f *follower) otherGaps(s *looseSpan) []time.Duration {
 	var others []time.Duration
 	for i, at := range s.gaps {
 		explained := slices.ContainsFunc(f.judge.transcript.Outages, func(o Outage) bool {
-			return o.Node == "" && o.From <= at && (i == 0 || s.gaps[i-1] < o.From)
+			return (o.Node == "" || o.Node == f.node) && o.From <= at && (i == 0 || s.gaps[i-1] < o.From)
 		})
 		if !explained {
 			others = append(others, at)

@@ -202,6 +202,16 @@ func TestJudgeWithoutHistory(t *testing.T) {
 			s.sees("c", settledAll)
 			return s
 		}},
+		"a hole when the node is cut off": {scene: func() *scene {
+			s := newScene()
+			s.sees("c", Event{Kind: Connected, Note: "b"}, listens)
+			s.many("c", "p", 1, 4)
+			s.publishLoose("p", 5)
+			s.away("b")
+			s.many("c", "p", 6, 1)
+			s.sees("c", closed)
+			return s
+		}},
 		"no gap since the socket ended": {scene: func() *scene {
 			s := newScene()
 			s.sees("c", connected, listens)
