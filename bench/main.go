@@ -60,7 +60,7 @@ func run() int {
 	publishes := flag.Int("publishes", 20000, "publishes of each publish measurement")
 	idle := flag.Int("idle", 10000, "sockets of the memory measurement")
 	resumes := flag.Int("resumes", 1000, "sockets that resume at once in each round")
-	declared := flag.Int("channels", 10000, "channels of the measurement of what history takes")
+	declared := flag.Int("channels", 2000, "channels of the measurement of what history takes")
 	only := flag.String("only", "", "what to measure, of "+strings.Join(measurementNames(), ",")+"; all by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -239,6 +240,9 @@ func (s *service) dial(buffer int) (*rawSocket, error) {
 	return &rawSocket{Conn: conn, reader: bufio.NewReaderSize(conn, 2048)}, conn.SetDeadline(time.Now().Add(2 * patience))
 }
 
+// errBusy is a handshake that the service could not answer in time; it may be tried again.
+var errBusy = errors.New("the handshake was answered 503")
+
 // handshake opens the WebSocket with these channels.
 func (r *rawSocket) handshake(channels string) error {
 	_, err := fmt.Fprintf(r, "GET /?channels=%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
@@ -249,6 +253,9 @@ func (r *rawSocket) handshake(channels string) error {
 	response, err := http.ReadResponse(r.reader, nil) //nolint:bodyclose // it is the connection
 	if err != nil {
 		return err
+	}
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return errBusy
 	}
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000)) // only for the error

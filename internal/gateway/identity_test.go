@@ -59,6 +59,11 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		defer w.gateway.admission.mu.Unlock()
 		return w.gateway.admission.open["ann"]
 	}
+	users := func() int {
+		w.gateway.admission.mu.Lock()
+		defer w.gateway.admission.mu.Unlock()
+		return len(w.gateway.admission.open)
+	}
 	first := w.dial("?user=ann")
 	if count() != 1 {
 		t.Errorf("%d places are taken", count())
@@ -66,8 +71,8 @@ func TestPlacesAreGivenBack(t *testing.T) {
 	// Of others who came through the first look at max_sockets while there was room.
 	bob := newStream(&w.gateway.limits, func() {})
 	bob.identity.Store(&eureka.Identity{User: "bob"})
-	if err := w.gateway.register(bob); eureka.CodeOf(err) != eureka.CodeRateLimited || !strings.Contains(eureka.MessageOf(err), limitSockets) || len(w.gateway.admission.open) != 1 {
-		t.Errorf("a second socket is registered: %v, %v", err, w.gateway.admission.open)
+	if err := w.gateway.register(bob); eureka.CodeOf(err) != eureka.CodeRateLimited || !strings.Contains(eureka.MessageOf(err), limitSockets) || users() != 1 {
+		t.Errorf("a second socket is registered: %v, %d users", err, users())
 	}
 	_ = first.CloseNow()
 	eventually(t, "the place is free", func() bool { return count() == 0 })

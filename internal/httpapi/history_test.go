@@ -306,3 +306,49 @@ func (w *world) wantResumed(how string, c *websocket.Conn, since string, want []
 		}
 	}
 }
+
+// TestHistoryOfChannelsThatChange: a position holds for one life of one channel, whatever the channel is called.
+func TestHistoryOfChannelsThatChange(t *testing.T) {
+	w := newWorld(t, false, nil)
+	w.must("POST", "/channels/a", "", `{"alias":"x","history":{}}`)
+	w.must("POST", "/channels/b", "", `{"history":{}}`)
+	for _, id := range []string{"a", "b"} {
+		for i := range 3 {
+			w.must("POST", "/channels/"+id+"/broadcast", "", fmt.Sprintf(`{"data":"%s%d"}`, id, i))
+		}
+	}
+	since := w.history("x", "").List[0].ID
+	refused := func(what, name string) {
+		t.Helper()
+		if status, text := w.ask("GET", "/channels/"+name+"/messages?since="+since, "", ""); status != http.StatusGone || !strings.Contains(text, `"code":"gap"`) {
+			t.Errorf("%s: %d %s", what, status, text)
+		}
+		if got := w.read(w.dial("?channels=" + name + "@" + since)); !strings.Contains(got, `"recovered":false`) {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	// The name goes to another channel; the first goes on under its id.
+	w.must("PUT", "/channels/a", "", `{"alias":null}`)
+	w.must("PUT", "/channels/b", "", `{"alias":"x"}`)
+	refused("the alias of another channel", "x")
+	w.wantResumed("under its id", w.dial("?channels=a@"+since), since, []string{`"a1"`, `"a2"`})
+
+	// Less is retained.
+	w.must("PUT", "/channels/a", "", `{"history":{"size":1,"ttl":"10m"}}`)
+	if got := w.history("a", "").data(); !slices.Equal(got, []string{`"a2"`}) {
+		t.Errorf("of a history of one message there are %v", got)
+	}
+
+	// Another channel of the same id.
+	w.must("DELETE", "/channels/a", "", "")
+	w.must("POST", "/channels/a", "", `{"history":{}}`)
+	refused("another life", "a")
+	if got := w.history("a", ""); len(got.List) != 0 || got.More {
+		t.Errorf("another channel of the same id begins with %+v", got)
+	}
+	w.must("POST", "/channels/a/broadcast", "", `{"data":"new"}`)
+	refused("another life, with a message", "a")
+	if got := w.history("a", "").data(); !slices.Equal(got, []string{`"new"`}) {
+		t.Errorf("another channel of the same id has %v", got)
+	}
+}
