@@ -33,7 +33,9 @@ func TestBetweenTheStepsOfSubscribe(t *testing.T) {
 		code eureka.Code // of the subscribe
 		want string      // the name under which it gets a message; "" when it gets none
 	}{
-		{"unsubscribe", func(ctx context.Context, s *scene, w *wire) error { return s.other.Sockets().Unsubscribe(ctx, w.id, channel) }, "", ""},
+		{"unsubscribe", func(ctx context.Context, s *scene, w *wire) error {
+			return s.other.Sockets().Unsubscribe(ctx, w.id, channel)
+		}, "", ""},
 		{"the socket's end", func(ctx context.Context, s *scene, w *wire) error {
 			_, err := s.other.Sockets().Remove(ctx, w.id)
 			return err

@@ -242,4 +242,3 @@ func (s *scene) broadcast(channel, name string) {
 		s.t.Fatal(err)
 	}
 }
-
