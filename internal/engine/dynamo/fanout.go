@@ -129,7 +129,7 @@ func (e *Engine) subscribersOf(ctx context.Context, channelID string) int {
 
 func (e *Engine) enqueue(ctx context.Context, delay time.Duration, tasks ...Task) error {
 	if err := e.options.Queue.Enqueue(ctx, delay, tasks...); err != nil {
-		return eureka.WrapError(eureka.CodeUnavailable, err, "the message was not accepted: the queue does not answer")
+		return eureka.WrapError(eureka.CodeUnavailable, err, "the queue of tasks does not answer; try again")
 	}
 	return nil
 }

@@ -143,25 +143,35 @@ func (e *Engine) outgrown(ctx context.Context, channelID string, shard, subscrib
 // retries collects frames that sockets did not get.
 type retries struct {
 	mu      sync.Mutex
-	byFrame map[string][]string
+	byFrame map[*byte]*retry // by the first byte of a frame, which many sockets share
+}
+
+type retry struct {
+	frame   []byte
+	sockets []string
 }
 
 func (r *retries) add(socketID string, frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.byFrame == nil {
-		r.byFrame = map[string][]string{}
+		r.byFrame = map[*byte]*retry{}
 	}
-	r.byFrame[string(frame)] = append(r.byFrame[string(frame)], socketID)
+	of := r.byFrame[&frame[0]]
+	if of == nil {
+		of = &retry{frame: frame}
+		r.byFrame[&frame[0]] = of
+	}
+	of.sockets = append(of.sockets, socketID)
 }
 
 func (r *retries) tasks(now int64) []Task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var tasks []Task
-	for frame, sockets := range r.byFrame {
-		for some := range slices.Chunk(sockets, retrySockets) {
-			tasks = append(tasks, Task{Kind: TaskSend, Sockets: some, Frames: [][]byte{[]byte(frame)}, Since: now, Attempt: 1})
+	for _, of := range r.byFrame {
+		for some := range slices.Chunk(of.sockets, retrySockets) {
+			tasks = append(tasks, Task{Kind: TaskSend, Sockets: some, Frames: [][]byte{of.frame}, Since: now, Attempt: 1})
 		}
 	}
 	return tasks

@@ -56,7 +56,7 @@ func newPromise(t *testing.T) *promise {
 	p.queue.shorten, p.queue.cut = clockSpeed, 0.1
 	table := newTestTable(t)
 	for i := range 3 {
-		proxy := proxied(t, seed+uint64(i)) //nolint:gosec // small
+		proxy := proxied(t, seed+uint64(i))
 		p.proxies = append(p.proxies, proxy)
 		e := testEngine(t, proxy.Endpoint, table, func(o *Options) {
 			o.Now, o.Poster, o.Queue = p.clock.behind(time.Duration(i)*2*time.Second), p.wires, p.queue
@@ -146,7 +146,7 @@ var promiseRetention = eureka.Retention{Size: eureka.MaxHistorySize, TTL: eureka
 
 // publisher publishes one message after the other. Those with a key are repeated until they are accepted.
 func (p *promise) publisher(n int, channels []string, until <-chan struct{}) {
-	rng := p.rng(100 + uint64(n)) //nolint:gosec // small
+	rng := p.rng(100 + uint64(n))
 	for i := 0; wait(until, time.Duration(rng.IntN(20))*time.Millisecond); i++ {
 		channel := channels[rng.IntN(len(channels))]
 		name := fmt.Sprintf("%s/%d/%d", channel, n, i)
@@ -249,7 +249,7 @@ func (c *client) hear(t *testing.T, w *wire, from int) int {
 }
 
 func (p *promise) listener(c *client, n int, until <-chan struct{}) {
-	rng := p.rng(200 + uint64(n)) //nolint:gosec // small
+	rng := p.rng(200 + uint64(n))
 	for {
 		w := p.connect(c, rng)
 		if w == nil {
