@@ -22,7 +22,7 @@ build: ## build the binary into bin/
 
 test: tools cross ## run all tests, with the race detector; installs what they need
 	go vet ./...
-	CHAOS_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') go test -race -json -timeout 20m ./... | go run ./tools/testcount
+	CHAOS_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') go test -race -json -timeout 40m ./... | go run ./tools/testcount
 
 e2e: tools ## run the end-to-end scripts alone
 	go test -count=1 -json ./e2e | go run ./tools/testcount
