@@ -34,6 +34,9 @@ var specs = map[string]spec{
 	roleSchedule: {memoryMB: 256, timeout: time.Minute},
 }
 
+// integrationTime is how long both APIs wait for a function.
+const integrationTime = 29 * time.Second
+
 // scheduleEvery is how often the schedule runs.
 const scheduleEvery = 5 * time.Minute
 

@@ -256,9 +256,11 @@ func (s *Simulator) print(role, line string) {
 
 // serve starts the APIs and the control endpoint.
 func (s *Simulator) serve() {
+	limits := apigateway.AWSLimits().Faster(s.options.Speed)
+	limits.Integration, limits.HTTPIntegration = integrationTime, integrationTime
 	s.gateway = apigateway.New(apigateway.Options{
 		Stage: s.options.Stage, Region: awslocal.Region, Account: account, WS: s.functions[roleWS], HTTP: s.functions[roleHTTP],
-		IAM: s.options.Auth == "iam", Keys: s.keys.find, Limits: apigateway.AWSLimits().Faster(s.options.Speed),
+		IAM: s.options.Auth == "iam", Keys: s.keys.find, Limits: limits,
 		Meter: s.meter, Faults: s.faults, Log: s.log,
 	})
 	for _, each := range []struct {

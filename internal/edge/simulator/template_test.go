@@ -80,6 +80,11 @@ func TestAsTheTemplate(t *testing.T) {
 			t.Errorf("%s: %v", name, p)
 		}
 	}
+	for _, name := range []string{"SocketIntegration", "HttpIntegration"} {
+		if got := number(doc.Resources[name].Properties["TimeoutInMillis"]); got != int(integrationTime.Milliseconds()) {
+			t.Errorf("%s waits %d ms", name, got)
+		}
+	}
 	if got := doc.Resources["EventsSubscription"].Properties; got["RawMessageDelivery"] != nil || got["FilterPolicy"] != nil || got["Protocol"] != "sqs" {
 		t.Errorf("%v", got)
 	}
