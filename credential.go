@@ -2,9 +2,10 @@ package eureka
 
 import "context"
 
-// Limits of API keys.
+// Limits of API keys and revocations.
 const (
 	MaxKeys          = 10_000
+	MaxRevocations   = 50_000
 	MaxKeyNameLength = 128
 	KeyIDLength      = 12 // characters of a-z and 2-7
 )
@@ -83,7 +84,7 @@ type Credentials interface {
 	DeleteKey(ctx context.Context, id string) error
 	// Keys returns all keys, oldest first.
 	Keys(ctx context.Context) ([]APIKey, error)
-	// Revoke stores a revocation, for a year.
+	// Revoke stores a revocation, for a year. CodeConflict when there are MaxRevocations.
 	Revoke(ctx context.Context, r Revocation) error
 	// Revocations returns all revocations, newest first.
 	Revocations(ctx context.Context) ([]Revocation, error)

@@ -42,7 +42,7 @@ func (r Retention) Validate() error {
 		return FieldError("history.size", "must be 1 to %d messages", MaxHistorySize)
 	}
 	if ttl := time.Duration(r.TTL); ttl < MinHistoryTTL || ttl > MaxHistoryTTL {
-		return FieldError("history.ttl", "must be %s to %s", MinHistoryTTL, MaxHistoryTTL)
+		return FieldError("history.ttl", "must be %s to %s", MinHistoryTTL, Duration(MaxHistoryTTL))
 	}
 	return nil
 }

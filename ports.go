@@ -1,6 +1,9 @@
 package eureka
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Channels keeps channel definitions. Ids and aliases share one namespace: no two living channels have a name in common.
 //
@@ -74,12 +77,15 @@ type Sender interface {
 	Close(ctx context.Context, socketID string, code CloseCode, reason string) error
 }
 
+// RequestLease is how long a claim of Requests stands. Who holds one must be done before, since another caller may take it over then.
+const RequestLease = 30 * time.Second
+
 // Requests remembers for five minutes what was answered to requests that carry a key, on all nodes.
 //
 // Errors: CodeUnavailable, also when the request with that key is still being handled after a while.
 type Requests interface {
 	// Begin returns the answer kept for the key, or claims the key: answer is nil then, and the caller must call Finish or Abandon. While
-	// another caller holds the claim it waits. A claim whose holder has ended can be taken over after a while.
+	// another caller holds the claim it waits. A claim whose holder has ended can be taken over after RequestLease.
 	Begin(ctx context.Context, key string) (answer []byte, err error)
 	// Finish keeps the answer of a claimed key.
 	Finish(ctx context.Context, key string, answer []byte) error

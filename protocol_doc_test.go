@@ -73,6 +73,8 @@ func closeTable() string {
 		{eureka.CloseInvalidUTF8, "text that is not UTF-8"},
 		{eureka.CloseTooBig, "a message over 131,072 bytes"},
 		{eureka.CloseInternal, "a defect of the service"},
+		{eureka.CloseUnauthenticated, "the credential has expired or was revoked: come back with another"},
+		{eureka.CloseRateLimited, "the client floods the service with frames"},
 		{eureka.CloseKicked, "disconnected by an operator"},
 		{eureka.CloseRestart, "the node is shutting down"},
 		{eureka.CloseSlowConsumer, "the client reads too slowly"},

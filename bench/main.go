@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -22,11 +23,14 @@ import (
 
 // figures is what one run measured; durations in microseconds.
 type figures struct {
-	StartMillis         float64    `json:"startToFirstConnectionMs"`
-	ResidentPerSocketKB float64    `json:"residentPerIdleSocketKB"`
-	IdleSockets         int        `json:"idleSockets"`
-	Publish             []publish  `json:"publish"`
-	Deliveries          []delivery `json:"deliveries"`
+	StartMillis         float64    `json:"startToFirstConnectionMs,omitempty"`
+	ResidentPerSocketKB float64    `json:"residentPerIdleSocketKB,omitempty"`
+	IdleSockets         int        `json:"idleSockets,omitempty"`
+	Publish             []publish  `json:"publish,omitempty"`
+	Deliveries          []delivery `json:"deliveries,omitempty"`
+	History             []stored   `json:"history,omitempty"`
+	Resumes             []resume   `json:"resumes,omitempty"`
+	Channels            []channels `json:"channels,omitempty"`
 }
 
 type publish struct {
@@ -55,11 +59,16 @@ func run() int {
 	deliveries := flag.Int("deliveries", 300000, "frames to deliver in each round")
 	publishes := flag.Int("publishes", 20000, "publishes of each publish measurement")
 	idle := flag.Int("idle", 10000, "sockets of the memory measurement")
+	resumes := flag.Int("resumes", 1000, "sockets that resume at once in each round")
+	declared := flag.Int("channels", 2000, "channels of the measurement of what history takes")
+	only := flag.String("only", "", "what to measure, of "+strings.Join(measurementNames(), ",")+"; all by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := bench{rounds: *rounds, deliveries: *deliveries, publishes: *publishes, idle: *idle, progress: os.Stderr}
-	f, err := b.run(ctx)
+	b := bench{
+		rounds: *rounds, deliveries: *deliveries, publishes: *publishes, idle: *idle, resumes: *resumes, declared: *declared, progress: os.Stderr,
+	}
+	f, err := b.run(ctx, *only)
 	if err == nil {
 		err = show(os.Stdout, f, *asJSON)
 	}
@@ -70,7 +79,38 @@ func run() int {
 	return 0
 }
 
-func (b *bench) run(ctx context.Context) (f figures, err error) {
+// measurements are what there is to measure, in the order in which it is done.
+var measurements = []struct {
+	name string
+	run  func(b *bench, ctx context.Context, f *figures) error
+}{
+	{"start", (*bench).measureStart},
+	{"memory", (*bench).measureMemory},
+	{"publish", (*bench).measurePublish},
+	{"fanout", (*bench).measureFanout},
+	{"history", (*bench).measureHistory},
+	{"resume", (*bench).measureResume},
+	{"channels", (*bench).measureChannels},
+}
+
+func measurementNames() (names []string) {
+	for _, m := range measurements {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// run makes the measurements that are asked for, a comma list; all of them when it is empty.
+func (b *bench) run(ctx context.Context, only string) (f figures, err error) {
+	asked := measurementNames()
+	if only != "" {
+		asked = strings.Split(only, ",")
+	}
+	for _, name := range asked {
+		if !slices.Contains(measurementNames(), name) {
+			return f, fmt.Errorf("there is no measurement %q, only %s", name, strings.Join(measurementNames(), ", "))
+		}
+	}
 	if err := raiseDescriptors(); err != nil {
 		return f, err
 	}
@@ -87,38 +127,62 @@ func (b *bench) run(ctx context.Context) (f figures, err error) {
 	if b.loop, err = build(ctx, dir, "./bench/sendloop"); err != nil {
 		return f, err
 	}
-	if f.StartMillis, err = b.startTime(ctx); err != nil {
-		return f, err
-	}
-	f.IdleSockets = b.idle
-	if f.ResidentPerSocketKB, err = b.memory(ctx); err != nil {
-		return f, err
-	}
-	for _, inFlight := range []int{1, 32} {
-		p, err := b.publishRate(ctx, inFlight)
-		if err != nil {
-			return f, err
+	for _, m := range measurements {
+		if !slices.Contains(asked, m.name) {
+			continue
 		}
-		f.Publish = append(f.Publish, p)
-	}
-	for _, subscribers := range []int{1000, 10000} {
-		for _, inFlight := range []int{1, 16} {
-			d, err := b.deliver(ctx, subscribers, inFlight)
-			if err != nil {
-				return f, err
-			}
-			f.Deliveries = append(f.Deliveries, d)
+		if err := m.run(b, ctx, &f); err != nil {
+			return f, fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return f, nil
 }
 
+func (b *bench) measureStart(ctx context.Context, f *figures) (err error) {
+	f.StartMillis, err = b.startTime(ctx)
+	return err
+}
+
+func (b *bench) measureMemory(ctx context.Context, f *figures) (err error) {
+	f.IdleSockets = b.idle
+	f.ResidentPerSocketKB, err = b.memory(ctx)
+	return err
+}
+
+func (b *bench) measurePublish(ctx context.Context, f *figures) error {
+	for _, inFlight := range []int{1, 32} {
+		p, err := b.publishRate(ctx, inFlight)
+		if err != nil {
+			return err
+		}
+		f.Publish = append(f.Publish, p)
+	}
+	return nil
+}
+
+func (b *bench) measureFanout(ctx context.Context, f *figures) error {
+	for _, subscribers := range []int{1000, 10000} {
+		for _, inFlight := range []int{1, 16} {
+			d, err := b.deliver(ctx, subscribers, inFlight)
+			if err != nil {
+				return err
+			}
+			f.Deliveries = append(f.Deliveries, d)
+		}
+	}
+	return nil
+}
+
 // serve starts the service with a data directory of its own.
-func (b *bench) serve(ctx context.Context) (*server, error) {
+func (b *bench) serve(ctx context.Context, args ...string) (*server, error) {
 	b.servers++
-	data := filepath.Join(b.dir, fmt.Sprintf("data%d", b.servers))
+	return b.serveOn(ctx, filepath.Join(b.dir, fmt.Sprintf("data%d", b.servers)), args...)
+}
+
+// serveOn starts the service on a data directory.
+func (b *bench) serveOn(ctx context.Context, data string, args ...string) (*server, error) {
 	return start(ctx, "eureka", b.eureka, func(address string) []string {
-		return []string{"serve", "--listen", address, "--data-dir", data, "--log-level", "warn"}
+		return append([]string{"serve", "--listen", address, "--data-dir", data, "--log-level", "warn"}, args...)
 	})
 }
 
@@ -134,15 +198,22 @@ func show(w io.Writer, f figures, asJSON bool) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) }
-	line("start to first connection\t%.0f ms\n", f.StartMillis)
-	line("resident memory per idle subscribed socket\t%.2f KB\t(%d sockets)\n", f.ResidentPerSocketKB, f.IdleSockets)
+	if f.StartMillis > 0 {
+		line("start to first connection\t%.0f ms\n", f.StartMillis)
+	}
+	if f.IdleSockets > 0 {
+		line("resident memory per idle subscribed socket\t%.2f KB\t(%d sockets)\n", f.ResidentPerSocketKB, f.IdleSockets)
+	}
 	for _, p := range f.Publish {
 		line("publishes to one subscriber, %d in flight\t%.0f/s\t%.1f µs CPU each\n", p.InFlight, p.PerSecond, p.CPUMicros)
 	}
-	line("\nsubscribers\tin flight\tdeliveries/s\tCPU µs\tsend loop/s\tCPU µs\tratio\n")
+	if len(f.Deliveries) > 0 {
+		line("\nsubscribers\tin flight\tdeliveries/s\tCPU µs\tsend loop/s\tCPU µs\tratio\n")
+	}
 	for _, d := range f.Deliveries {
 		line("%d\t%d\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\n", d.Subscribers, d.InFlight, d.PerSecond, d.CPUMicros, d.LoopPerSec, d.LoopMicros, d.Ratio)
 	}
+	showHistory(line, f)
 	return t.Flush()
 }
 

@@ -16,7 +16,7 @@ import (
 
 // bench holds what the measurements share.
 type bench struct {
-	rounds, deliveries, publishes, idle int
+	rounds, deliveries, publishes, idle, resumes, declared int
 
 	progress     io.Writer
 	dir          string
@@ -202,6 +202,11 @@ func round(ctx context.Context, s *server, messages, inFlight, subscribers int) 
 
 // post publishes n messages over inFlight connections.
 func post(ctx context.Context, s *server, n, inFlight int) error {
+	return postTo(ctx, s, []string{"bench"}, n, inFlight)
+}
+
+// postTo publishes n messages over inFlight connections, to one channel after the other.
+func postTo(ctx context.Context, s *server, channels []string, n, inFlight int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client := &http.Client{
@@ -214,8 +219,8 @@ func post(ctx context.Context, s *server, n, inFlight int) error {
 	var publishers sync.WaitGroup
 	for range inFlight {
 		publishers.Go(func() {
-			for left.Add(-1) >= 0 {
-				if err := s.publish(ctx, client, body); err != nil {
+			for i := left.Add(-1); i >= 0; i = left.Add(-1) {
+				if _, err := s.call(ctx, client, http.MethodPost, "/channels/"+channels[int(i)%len(channels)]+"/broadcast", body); err != nil {
 					cancel(err)
 					return
 				}

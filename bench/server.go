@@ -118,25 +118,34 @@ func (s *server) resident() (int64, error) {
 	return 0, fmt.Errorf("no VmRSS of %s", s.name)
 }
 
-// publish posts one broadcast and waits for the answer.
+// publish posts one broadcast to the channel of all measurements but those of history, and waits for the answer.
 func (s *server) publish(ctx context.Context, client *http.Client, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.address+"/channels/bench/broadcast", bytes.NewReader(body))
+	_, err := s.call(ctx, client, http.MethodPost, "/channels/bench/broadcast", body)
+	return err
+}
+
+// maxAnswer bounds an answer.
+const maxAnswer = 16 << 20
+
+// call makes a request that must be accepted and returns its answer.
+func (s *server) call(ctx context.Context, client *http.Client, method, path string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if closeErr := response.Body.Close(); err == nil {
 		err = closeErr
 	}
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answered %s: %s", s.name, response.Status, text)
+	if err == nil && response.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s answered %s %s with %s: %.300s", s.name, method, path, response.Status, text)
 	}
-	return err
+	return text, err
 }
 
 func freeAddress(ctx context.Context) (string, error) {

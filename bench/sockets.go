@@ -5,16 +5,20 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// handshake is sent as it stands by every socket; the key is the sample of RFC 6455.
-const handshake = "GET /?channels=bench HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+// handshake is what every socket sends; the key is the sample of RFC 6455.
+func handshake(channels string) []byte {
+	return []byte("GET /?channels=" + channels + " HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+}
 
 // portsPerAddress is how many sockets leave from one loopback address before the next is used: local ports are a limit of 28,000.
 const portsPerAddress = 20000
@@ -47,8 +51,16 @@ func newSockets() (*sockets, error) {
 	return s, nil
 }
 
-// connect opens n sockets and starts reading; it returns when all handshakes are answered.
+// connect opens n sockets that listen to the channel of most measurements; it returns when all handshakes are answered.
 func (s *sockets) connect(address string, n int) error {
+	if err := s.dialAll(address, n); err != nil {
+		return err
+	}
+	return s.shake("bench")
+}
+
+// dialAll opens n connections, without a handshake.
+func (s *sockets) dialAll(address string, n int) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
@@ -58,8 +70,20 @@ func (s *sockets) connect(address string, n int) error {
 			return fmt.Errorf("socket %d of %d: %w", i+1, n, err)
 		}
 	}
+	return nil
+}
+
+// shake starts reading, sends the handshakes of all connections at once, and returns when they are answered.
+func (s *sockets) shake(channels string) error {
+	descriptors, request := slices.Collect(maps.Keys(s.conns)), handshake(channels)
 	go s.read()
-	return waitUntil(time.Minute, func() bool { return s.open.Load()+s.failed.Load() == int64(n) }, func() error {
+	for _, fd := range descriptors {
+		if _, err := unix.Write(fd, request); err != nil {
+			return err
+		}
+	}
+	n := int64(len(descriptors))
+	return waitUntil(time.Minute, func() bool { return s.open.Load()+s.failed.Load() == n }, func() error {
 		return fmt.Errorf("%d of %d handshakes answered", s.open.Load(), n)
 	})
 }
@@ -80,9 +104,6 @@ func (s *sockets) dial(to netip.AddrPort, series int) error {
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
 		return err
 	}
-	if _, err := unix.Write(fd, []byte(handshake)); err != nil {
-		return err
-	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
@@ -90,7 +111,7 @@ func (s *sockets) dial(to netip.AddrPort, series int) error {
 	return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}) //nolint:gosec // descriptors fit
 }
 
-// read is the loop that owns conns after connect.
+// read is the loop that owns conns from then on.
 func (s *sockets) read() {
 	defer close(s.done)
 	events := make([]unix.EpollEvent, 1024)

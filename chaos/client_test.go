@@ -21,6 +21,7 @@ const (
 	writeTimeout = 15 * time.Second
 	readLimit    = 8 << 20
 	smallBuffer  = 32 << 10 // of the system, so that a client that stops reading is slow soon; much less makes every client slow
+	smallSegment = 1400     // of the system likewise: the service's system sends what is on its way in units of it
 	seenKept     = 30       // positions that a client may go back to
 )
 
@@ -30,6 +31,7 @@ type following struct {
 	last       Position   // the newest message, or where it began
 	from       Position   // everything behind it was promised on the present socket; zero when that is not known
 	seen       []Position // the newest, in order
+	marked     bool       // without history: a last message came on the present socket
 }
 
 // asked is a request on the present socket that has no answer yet.
@@ -51,13 +53,13 @@ type client struct {
 
 	mu        sync.Mutex
 	events    []Event
+	reads     []Read
 	channels  map[string]*following
 	pending   map[string]asked
 	connected bool
 	slow      time.Duration // how long the reader waits before it reads on
 	refs      int
 	n         map[string]int // of its own messages
-	attempted int
 }
 
 func newClient(w *world, name string) *client {
@@ -66,14 +68,10 @@ func newClient(w *world, name string) *client {
 		c.home = append(c.home, w.channels[at].Name)
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	small := c.rng.IntN(2) == 0
-	c.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		if tcp, ok := conn.(*net.TCPConn); ok && small {
-			_ = tcp.SetReadBuffer(smallBuffer)
-		}
-		return conn, err
-	}}}
+	if c.rng.IntN(3) > 0 {
+		dialer.Control = shrink
+	}
+	c.http = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 	for _, ch := range w.channels {
 		c.channels[ch.Name] = &following{}
 	}
@@ -109,7 +107,7 @@ func (c *client) session(ctx context.Context) bool {
 		return false
 	}
 	conn.SetReadLimit(readLimit)
-	c.record(Event{Kind: Connected, Note: node.name + " " + query})
+	c.record(Event{Kind: Connected, Note: node.name})
 	c.mu.Lock()
 	c.connected = true
 	c.mu.Unlock()
@@ -119,7 +117,7 @@ func (c *client) session(ctx context.Context) bool {
 		defer close(done)
 		c.read(reading, conn)
 	}()
-	away := c.act(ctx, conn, done)
+	away := c.act(ctx, conn, node, done)
 	_ = conn.CloseNow()
 	stop()
 	<-done
@@ -169,7 +167,7 @@ func (c *client) ended() {
 	c.connected = false
 	c.pending = map[string]asked{}
 	for _, f := range c.channels {
-		f.subscribed, f.from = false, Position{}
+		f.subscribed, f.from, f.marked = false, Position{}, false
 	}
 }
 
@@ -181,7 +179,7 @@ func (c *client) record(e Event) {
 }
 
 // act does things with a socket until it ends, or until it is to be ended; away is how long to stay away then.
-func (c *client) act(ctx context.Context, conn *websocket.Conn, done <-chan struct{}) (away time.Duration) {
+func (c *client) act(ctx context.Context, conn *websocket.Conn, node *node, done <-chan struct{}) (away time.Duration) {
 	for {
 		timer := time.NewTimer(time.Duration(30+c.rng.IntN(1200)) * time.Millisecond)
 		select {
@@ -197,25 +195,30 @@ func (c *client) act(ctx context.Context, conn *websocket.Conn, done <-chan stru
 			c.listen(ctx, conn, done)
 			return 0
 		}
-		c.world.operations.Add(1)
+		c.world.count(operations)
 		switch choice := c.rng.IntN(100); {
-		case choice < 40:
-			c.publish(ctx, conn)
-		case choice < 52:
+		case choice < 35:
+			c.publish(ctx, conn, node)
+		case choice < 47:
 			c.subscribe(ctx, conn, c.home[c.rng.IntN(len(c.home))])
-		case choice < 62:
+		case choice < 57:
 			c.unsubscribe(ctx, conn)
-		case choice < 70:
+		case choice < 63:
+			c.history(ctx, conn)
+		case choice < 71:
 			c.mu.Lock()
-			c.slow = time.Duration(c.rng.IntN(6000)) * time.Millisecond
+			c.slow = time.Duration(c.rng.IntN(9000)) * time.Millisecond
 			c.mu.Unlock()
-		case choice < 76:
-			c.world.drops.Add(1)
+			if c.rng.IntN(3) == 0 {
+				c.world.burst(c.home[c.rng.IntN(len(c.home))])
+			}
+		case choice < 77:
+			c.world.count(drops)
 			return time.Duration(c.rng.IntN(1000)) * time.Millisecond
-		case choice < 79:
-			c.world.drops.Add(1)
+		case choice < 80:
+			c.world.count(drops)
 			return time.Duration(3000+c.rng.IntN(4000)) * time.Millisecond // longer than the short channel's time
-		case choice < 81:
+		case choice < 82:
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return 0
 		}
@@ -233,7 +236,7 @@ func (c *client) listen(ctx context.Context, conn *websocket.Conn, done <-chan s
 				c.subscribe(ctx, conn, name)
 			}
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
+		timer := time.NewTimer(2 * pollInterval)
 		select {
 		case <-done:
 			timer.Stop()
@@ -249,7 +252,7 @@ func (c *client) listen(ctx context.Context, conn *websocket.Conn, done <-chan s
 // waits reports whether a request on a channel has no answer yet. The caller holds mu.
 func (c *client) waits(channel string) bool {
 	for _, a := range c.pending {
-		if a.channel == channel && a.publish == nil {
+		if a.channel == channel && (a.action == "subscribe" || a.action == "unsubscribe") {
 			return true
 		}
 	}
@@ -296,8 +299,27 @@ func (c *client) unsubscribe(ctx context.Context, conn *websocket.Conn) {
 	c.write(ctx, conn, frame)
 }
 
+// history asks for a part of a channel's history, the newest or from a position that the client knows.
+func (c *client) history(ctx context.Context, conn *websocket.Conn) {
+	channel := c.home[c.rng.IntN(len(c.home))]
+	if !c.world.hasHistory(channel) {
+		return
+	}
+	c.mu.Lock()
+	f := c.channels[channel]
+	frame := map[string]any{"action": "history", "channel": channel, "limit": 1 + c.rng.IntN(300)}
+	var since Position
+	if n := len(f.seen); n > 0 && c.rng.IntN(3) > 0 {
+		since = f.seen[c.rng.IntN(n)]
+		frame["since"] = since.String()
+	}
+	c.ask(frame, asked{action: "history", channel: channel, since: since})
+	c.mu.Unlock()
+	c.write(ctx, conn, frame)
+}
+
 // publish publishes one message, unless the one before has no answer.
-func (c *client) publish(ctx context.Context, conn *websocket.Conn) {
+func (c *client) publish(ctx context.Context, conn *websocket.Conn, node *node) {
 	c.mu.Lock()
 	for _, a := range c.pending {
 		if a.publish != nil {
@@ -307,11 +329,11 @@ func (c *client) publish(ctx context.Context, conn *websocket.Conn) {
 	}
 	channel := c.world.channels[c.rng.IntN(len(c.world.channels))].Name
 	c.n[channel]++
-	data, content := makeBody(c.rng, c.name, c.n[channel])
+	data, content := makeBody(anySize(c.rng), c.name, c.n[channel])
 	p := c.world.published(&Publish{Channel: channel, Content: content})
 	frame := map[string]any{"action": "publish", "channel": channel, "event": "chaos", "data": json.RawMessage(data)}
 	c.ask(frame, asked{action: "publish", channel: channel, publish: p})
-	p.Attempts = append(p.Attempts, Attempt{Node: fmt.Sprintf("socket %d of %s", c.attempted, c.name), Sent: c.world.now()})
+	p.Attempts = append(p.Attempts, Attempt{Node: node.name, Sent: c.world.now()})
 	c.mu.Unlock()
 	c.write(ctx, conn, frame)
 }

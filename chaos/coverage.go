@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -22,18 +21,16 @@ type stretch struct {
 type follower struct {
 	judge     *judge
 	client    *Client
-	stretches map[string]*stretch      // by channel, of the present socket
-	loose     map[string]*looseChannel // by channel, of the present socket
-}
-
-// looseChannel is what a socket received on a channel without history.
-type looseChannel struct {
-	seen    map[Content]bool
-	highest map[string]int // of each publisher and node
+	node      string                     // of the present socket
+	stretches map[string]*stretch        // by channel, of the present socket
+	lines     map[string]*line           // by channel, of the present socket
+	spans     map[string]*looseSpan      // by channel without history, of the present socket
+	seen      map[*Publish]time.Duration // on channels without history, by the present socket
 }
 
 func (j *judge) client(c *Client) {
-	f := &follower{judge: j, client: c, stretches: map[string]*stretch{}, loose: map[string]*looseChannel{}}
+	f := &follower{judge: j, client: c, stretches: map[string]*stretch{}}
+	f.closeAll()
 	for i := range c.Events {
 		f.event(i, &c.Events[i])
 	}
@@ -41,49 +38,66 @@ func (j *judge) client(c *Client) {
 }
 
 func (f *follower) event(i int, e *Event) {
+	if e.Channel != "" && f.judge.channels[e.Channel].Size == 0 {
+		f.looseEvent(i, e)
+		return
+	}
 	switch e.Kind {
 	case Connected, Closed:
 		f.closeAll()
+		f.node = e.Note
 	case Subscribed:
 		f.subscribed(i, e)
 	case Unsubscribed:
 		f.close(e.Channel)
 	case Gap:
 		f.judge.report.Gaps++
+		f.line(e.Channel).gap()
 		if s := f.stretches[e.Channel]; s != nil {
 			f.finish(s, 0)
 			f.stretches[e.Channel] = &stretch{channel: e.Channel, event: i, began: e.At, open: true, start: s.end(), tolerant: true}
 		}
 	case Received:
-		if f.judge.channels[e.Channel].Size == 0 {
-			f.looseMessage(i, e)
-		} else if s := f.stretches[e.Channel]; s != nil {
+		if s := f.stretches[e.Channel]; f.inLine(i, e) && s != nil {
 			f.received(s, i, e)
 		}
 	case Settled:
-		for _, s := range f.stretches {
-			if facts := f.judge.truth[s.channel]; len(facts) > 0 {
-				f.finish(s, facts[len(facts)-1].offset)
-			}
+		f.settled(e)
+	}
+}
+
+// settled compares what goes on on a channel with all that there is up to a position, and without a channel ends what goes on on those without history.
+func (f *follower) settled(e *Event) {
+	if e.Channel != "" {
+		if s := f.stretches[e.Channel]; s != nil {
+			f.finish(s, e.Position.Offset)
+			delete(f.stretches, e.Channel)
 		}
-		f.stretches = map[string]*stretch{}
+		return
+	}
+	for channel, s := range f.spans {
+		s.settled = true
+		f.closeSpan(channel)
 	}
 }
 
 func (f *follower) subscribed(i int, e *Event) {
 	resumes := e.Since != (Position{})
 	switch {
-	case f.judge.channels[e.Channel].Size == 0:
-		return
 	case e.Position == (Position{}):
 		f.judge.wrong(Missing, e.Channel, f.client.Name, i, "the subscription told no cursor")
 		return
-	case resumes && e.Recovered:
+	case !f.judge.oneLife(e.Channel, f.client.Name, i, e.Position):
+		return
+	case e.Recovered && e.Position != e.Since:
+		f.judge.wrong(Conflict, e.Channel, f.client.Name, i, "the resume from %s went on at %s", e.Since, e.Position)
+	case e.Recovered:
 		f.judge.report.Recovered++
 	case resumes:
 		f.judge.report.NotRecovered++
-		f.avoidable(e)
+		f.avoidable(i, e)
 	}
+	f.line(e.Channel).subscribed(e)
 	s := f.stretches[e.Channel]
 	start := e.Position
 	if e.Recovered {
@@ -104,11 +118,11 @@ func (s *stretch) holds(since Position) bool {
 	return since.Epoch == s.start.Epoch && since.Offset >= s.start.Offset
 }
 
-// avoidable notes a resume that was refused without need.
-func (f *follower) avoidable(e *Event) {
+// avoidable looks for a resume that was refused without need.
+func (f *follower) avoidable(i int, e *Event) {
 	ch, facts := f.judge.channels[e.Channel], f.judge.truth[e.Channel]
 	if e.Since.Epoch != f.judge.epoch[e.Channel] {
-		return
+		return // it was never given, as was said, or nothing is known
 	}
 	missed := 0
 	for _, m := range facts[behind(facts, e.Since.Offset):] {
@@ -119,8 +133,7 @@ func (f *follower) avoidable(e *Event) {
 			return
 		}
 	}
-	f.judge.report.Avoidable = append(f.judge.report.Avoidable,
-		fmt.Sprintf("%s of %s at %s: since %s with %d messages missed, went on at %s", e.Channel, f.client.Name, e.At.Round(time.Millisecond), e.Since, missed, e.Position))
+	f.judge.wrong(Avoidable, e.Channel, f.client.Name, i, "the resume from %s with %d messages missed was refused, and went on at %s", e.Since, missed, e.Position)
 }
 
 func (f *follower) received(s *stretch, i int, e *Event) {
@@ -152,7 +165,10 @@ func (f *follower) closeAll() {
 	for channel := range f.stretches {
 		f.close(channel)
 	}
-	f.loose = map[string]*looseChannel{}
+	for channel := range f.spans {
+		f.closeSpan(channel)
+	}
+	f.lines, f.spans, f.seen = map[string]*line{}, map[string]*looseSpan{}, map[*Publish]time.Duration{}
 }
 
 func (f *follower) close(channel string) {
@@ -176,6 +192,7 @@ func (f *follower) finish(s *stretch, until uint64) {
 		if m.offset > until {
 			break
 		}
+		f.judge.report.Compared++
 		for next < len(s.got) && s.got[next] < m.offset {
 			next++
 		}
@@ -215,26 +232,4 @@ func (s *stretch) from(facts []*fact) int {
 func behind(facts []*fact, offset uint64) int {
 	i, _ := slices.BinarySearchFunc(facts, offset+1, func(m *fact, offset uint64) int { return cmp.Compare(m.offset, offset) })
 	return i
-}
-
-// looseMessage checks a message of a channel without history: none comes twice on a socket, and those of one publisher through one node keep their order.
-func (f *follower) looseMessage(i int, e *Event) {
-	l := f.loose[e.Channel]
-	if l == nil {
-		l = &looseChannel{seen: map[Content]bool{}, highest: map[string]int{}}
-		f.loose[e.Channel] = l
-	}
-	if l.seen[e.Content] {
-		f.judge.wrong(Double, e.Channel, f.client.Name, i, "%s/%d came twice", e.Content.Publisher, e.Content.N)
-	}
-	l.seen[e.Content] = true
-	p := f.judge.publishes[keyOf(e.Channel, e.Content)]
-	if p == nil || len(p.Attempts) != 1 {
-		return
-	}
-	by := e.Content.Publisher + " at " + p.Attempts[0].Node
-	if highest := l.highest[by]; e.Content.N < highest && p.Attempts[0].Acked {
-		f.judge.wrong(Order, e.Channel, f.client.Name, i, "%s/%d came behind %d", by, e.Content.N, highest)
-	}
-	l.highest[by] = max(l.highest[by], e.Content.N)
 }

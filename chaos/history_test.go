@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"eureka"
 )
 
 // page is one answer of a read of history.
@@ -66,35 +69,49 @@ func (w *world) readPage(ctx context.Context, n *node, channel string, since Pos
 
 // declare makes the channels and returns where the history of each begins.
 func (w *world) declare(ctx context.Context) (map[string]Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	begins := map[string]Position{}
 	for _, ch := range w.channels {
 		if ch.Size == 0 {
 			continue
 		}
-		text := fmt.Sprintf(`{"history":{"size":%d,"ttl":"%s"}}`, ch.Size, ch.TTL)
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.nodes[0].address+"/channels/"+ch.Name, strings.NewReader(text))
-		if err != nil {
-			return nil, err
-		}
-		request.Header.Set("Content-Type", "application/json")
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err != nil || response.StatusCode/100 != 2 {
-			return nil, fmt.Errorf("declaring %s: %d %s %w", ch.Name, response.StatusCode, answer, err)
-		}
-		p, _, err := w.readPage(ctx, w.nodes[0], ch.Name, Position{}, 1)
-		if err != nil {
-			return nil, err
-		}
-		if begins[ch.Name], err = readPosition(p.Cursor); err != nil {
-			return nil, err
+		for {
+			at, err := w.declareOne(ctx, ch)
+			if err == nil {
+				begins[ch.Name] = at
+				break
+			}
+			if !rest(ctx, pollInterval) {
+				return nil, err
+			}
 		}
 	}
 	return begins, nil
+}
+
+func (w *world) declareOne(ctx context.Context, ch Channel) (Position, error) {
+	text := fmt.Sprintf(`{"history":{"size":%d,"ttl":"%s"}}`, ch.Size, ch.TTL)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.nodes[0].address+"/channels/"+ch.Name, strings.NewReader(text))
+	if err != nil {
+		return Position{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return Position{}, err
+	}
+	answer, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	// A conflict is an answer that did not come the last time.
+	if err != nil || (response.StatusCode/100 != 2 && response.StatusCode != http.StatusConflict) {
+		return Position{}, fmt.Errorf("declaring %s: %d %s %w", ch.Name, response.StatusCode, answer, err)
+	}
+	p, _, err := w.readPage(ctx, w.nodes[0], ch.Name, Position{}, 1)
+	if err != nil {
+		return Position{}, err
+	}
+	return readPosition(p.Cursor)
 }
 
 // historyReader follows all channels by reading their histories again and again.
@@ -156,36 +173,53 @@ func (h *historyReader) follow(ctx context.Context, channel string, since Positi
 
 // histories reads all that channels retain at the end. begins is where those begin that retain everything.
 func (w *world) histories(ctx context.Context, begins map[string]Position) ([]History, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var all []History
 	for _, ch := range w.channels {
 		if ch.Size == 0 {
 			continue
 		}
-		h := History{Channel: ch.Name}
-		since := Position{}
-		if ch.Size > 1000 {
-			since = begins[ch.Name]
+		for {
+			h, err := w.history(ctx, w.nodes[len(all)%len(w.nodes)], ch, begins[ch.Name])
+			if err == nil {
+				all = append(all, h)
+				break
+			}
+			if errors.Is(err, errGap) || !rest(ctx, pollInterval) {
+				return all, err
+			}
 		}
-		for more := true; more; {
-			p, gap, err := w.readPage(ctx, w.nodes[len(all)%len(w.nodes)], ch.Name, since, 1000)
-			if err == nil && gap {
-				err = fmt.Errorf("the history of %s, which retains everything, has a gap behind %s", ch.Name, since)
-			}
-			if err != nil {
-				return all, err
-			}
-			messages, err := p.stored()
-			if err != nil {
-				return all, err
-			}
-			h.Messages = append(h.Messages, messages...)
-			if since, err = readPosition(p.Cursor); err != nil {
-				return all, err
-			}
-			more = p.More && ch.Size > 1000
-		}
-		h.Read = w.now()
-		all = append(all, h)
 	}
 	return all, nil
+}
+
+var errGap = errors.New("a channel that retains everything has a gap")
+
+func (w *world) history(ctx context.Context, n *node, ch Channel, begin Position) (History, error) {
+	h := History{Channel: ch.Name, Began: w.now()}
+	since := Position{}
+	if ch.Size > eureka.MaxHistoryPage {
+		since = begin
+	}
+	for more := true; more; {
+		p, gap, err := w.readPage(ctx, n, ch.Name, since, eureka.MaxHistoryPage)
+		if err == nil && gap {
+			err = fmt.Errorf("%w: %s behind %s", errGap, ch.Name, since)
+		}
+		if err != nil {
+			return h, err
+		}
+		messages, err := p.stored()
+		if err != nil {
+			return h, err
+		}
+		h.Messages = append(h.Messages, messages...)
+		if since, err = readPosition(p.Cursor); err != nil {
+			return h, err
+		}
+		more = p.More && ch.Size > eureka.MaxHistoryPage
+	}
+	h.Read = w.now()
+	return h, nil
 }

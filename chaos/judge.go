@@ -37,15 +37,16 @@ type judge struct {
 	publishes  map[contentKey]*Publish
 	facts      map[place]*fact
 	places     map[contentKey][]Position
-	truth      map[string][]*fact // of each channel, by offset
-	epoch      map[string]string  // of each channel
+	truth      map[string][]*fact    // of each channel, by offset
+	epoch      map[string]string     // of each channel
+	live       map[string][]*Publish // of each channel without history, by when they were sent
 }
 
 // Judge compares a run with the promises.
 func Judge(t Transcript) Report {
 	j := &judge{
 		transcript: &t, channels: map[string]Channel{}, publishes: map[contentKey]*Publish{}, facts: map[place]*fact{},
-		places: map[contentKey][]Position{}, truth: map[string][]*fact{}, epoch: map[string]string{},
+		places: map[contentKey][]Position{}, truth: map[string][]*fact{}, epoch: map[string]string{}, live: map[string][]*Publish{},
 	}
 	for _, ch := range t.Channels {
 		j.channels[ch.Name] = ch
@@ -58,6 +59,9 @@ func Judge(t Transcript) Report {
 	j.order()
 	for i := range t.Clients {
 		j.client(&t.Clients[i])
+	}
+	for i := range t.Reads {
+		j.read(&t.Reads[i])
 	}
 	for i := range t.Histories {
 		j.history(&t.Histories[i])
@@ -90,46 +94,80 @@ func (j *judge) gather() {
 	}
 	for i := range j.transcript.Histories {
 		h := &j.transcript.Histories[i]
-		for _, m := range h.Messages {
-			j.genuine("", 0, h.Channel, m.Content, h.Read)
-			j.learn("", 0, h.Channel, m.Position, m.Content, h.Read)
-		}
+		j.gatherStored("", h.Channel, h.Messages, h.Read)
+	}
+	for i := range j.transcript.Reads {
+		r := &j.transcript.Reads[i]
+		j.gatherStored(r.Client, r.Channel, r.Messages, r.At)
 	}
 	for at, f := range j.facts {
 		if at.at.Epoch == j.epoch[at.channel] {
 			j.truth[at.channel] = append(j.truth[at.channel], f)
 		}
 	}
+	for _, p := range j.transcript.Publishes {
+		if j.channels[p.Channel].Size == 0 && len(p.Attempts) > 0 {
+			j.live[p.Channel] = append(j.live[p.Channel], p)
+		}
+	}
+	for _, sent := range j.live {
+		slices.SortFunc(sent, func(a, b *Publish) int { return cmp.Compare(a.Attempts[0].Sent, b.Attempts[0].Sent) })
+	}
 	for _, facts := range j.truth {
 		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Compare(a.offset, b.offset) })
 	}
 }
 
+func (j *judge) gatherStored(client, channel string, messages []Stored, at time.Duration) {
+	for _, m := range messages {
+		j.genuine(client, 0, channel, m.Content, at)
+		j.learn(client, 0, channel, m.Position, m.Content, at)
+	}
+}
+
 func (j *judge) gatherPublish(p *Publish) {
-	acked := false
-	var id Position
-	for _, a := range p.Attempts {
+	var first *Attempt // that was accepted
+	accepted := 0
+	for i := range p.Attempts {
+		a := &p.Attempts[i]
 		if !a.Acked {
 			continue
 		}
-		switch {
-		case j.channels[p.Channel].Size > 0 && a.ID == (Position{}):
-			j.wrong(Missing, p.Channel, "", 0, "%s/%d was accepted by %s without a cursor", p.Content.Publisher, p.Content.N, a.Node)
-		case p.Key != "" && acked && a.ID != id:
-			j.wrong(Repeat, p.Channel, "", 0, "%s/%d with the key %s was answered %s, and %s when it was repeated at %s", p.Content.Publisher, p.Content.N, p.Key, id, a.ID, a.Node)
-		case p.Key == "" && a.ID != (Position{}) && j.facts[place{p.Channel, a.ID}] != nil:
-			j.wrong(Conflict, p.Channel, "", 0, "%s/%d was given the cursor %s, which was given before", p.Content.Publisher, p.Content.N, a.ID)
+		j.accepted(p, first, a)
+		if accepted++; first == nil {
+			first = a
 		}
-		acked, id = true, a.ID
-		if id != (Position{}) {
+		if a.ID != (Position{}) {
 			j.learn("", 0, p.Channel, a.ID, p.Content, a.Done)
 		}
 	}
-	if acked {
-		j.report.Acked++
-	} else {
+	if accepted == 0 {
 		j.report.Unknown++
+		return
 	}
+	j.report.Acked++
+	if accepted > 1 && p.Key != "" {
+		j.report.Repeated++
+	}
+}
+
+// accepted checks an answer against the first one, nil when there was none.
+func (j *judge) accepted(p *Publish, first, a *Attempt) {
+	switch {
+	case j.channels[p.Channel].Size > 0 && a.ID == (Position{}) && !p.Blind:
+		j.wrong(Missing, p.Channel, "", 0, "%s/%d was accepted by %s without a cursor", p.Content.Publisher, p.Content.N, a.Node)
+	case p.Key != "" && first != nil && !j.sameAnswer(first, a):
+		j.wrong(Repeat, p.Channel, "", 0, "%s/%d with the key %s was answered %s %s, and %s %s when it was repeated at %s",
+			p.Content.Publisher, p.Content.N, p.Key, first.ID, first.Answer, a.ID, a.Answer, a.Node)
+	case p.Key == "" && a.ID != (Position{}) && j.facts[place{p.Channel, a.ID}] != nil:
+		j.wrong(Conflict, p.Channel, "", 0, "%s/%d was given the cursor %s, which was given before", p.Content.Publisher, p.Content.N, a.ID)
+	}
+}
+
+// sameAnswer reports whether a request was answered as the first time. When NATS is away an answer may be given that cannot be kept: the number of
+// listeners that a repeated request tells may be another one then, but not the cursor.
+func (j *judge) sameAnswer(first, again *Attempt) bool {
+	return first.ID == again.ID && (first.Answer == again.Answer || j.transcript.External)
 }
 
 // genuine checks that a message was sent as it was received.
@@ -217,9 +255,52 @@ func (j *judge) order() {
 	}
 }
 
-// history checks that what must be retained is.
+// read checks an answer to a client: it is in order, and has all that is known between its beginning and its cursor.
+func (j *judge) read(r *Read) {
+	facts, from := j.truth[r.Channel], r.Since.Offset
+	if !j.oneLife(r.Channel, r.Client, 0, r.Cursor) {
+		return
+	}
+	if len(r.Messages) > 0 {
+		j.report.Reads++
+		if r.Since == (Position{}) {
+			from = r.Messages[0].Position.Offset - 1
+		}
+	} else if r.Since == (Position{}) {
+		return // how far back the newest messages go is not known
+	}
+	has, last := map[uint64]bool{}, from
+	for _, m := range r.Messages {
+		if m.Position.Offset <= last || m.Position.Offset > r.Cursor.Offset {
+			j.wrong(Order, r.Channel, r.Client, 0, "a read since %s that ends at %s has %s behind %d", r.Since, r.Cursor, m.Position, last)
+		}
+		last = m.Position.Offset
+		has[last] = true
+	}
+	for _, f := range facts[behind(facts, from):] {
+		if f.offset <= r.Cursor.Offset && !has[f.offset] {
+			j.wrong(Hole, r.Channel, r.Client, 0, "a read since %s that ends at %s does not have %s/%d at %d", r.Since, r.Cursor, f.content.Publisher, f.content.N, f.offset)
+			return
+		}
+	}
+}
+
+// oneLife checks that a cursor that the service gave belongs to the channel's one life.
+func (j *judge) oneLife(channel, client string, event int, at Position) bool {
+	if epoch := j.epoch[channel]; epoch != "" && at.Epoch != epoch {
+		j.wrong(Conflict, channel, client, event, "the cursor %s belongs to another life of the channel than %s", at, epoch)
+		return false
+	}
+	return true
+}
+
+// clocks is how far the time of a message may be from what its publisher and its readers noted.
+const clocks = time.Second
+
+// history checks that what must be retained is, and that nothing is shown that must not.
 func (j *judge) history(h *History) {
 	ch, facts := j.channels[h.Channel], j.truth[h.Channel]
+	j.report.Retained += len(h.Messages)
 	if len(h.Messages) > ch.Size {
 		j.wrong(Conflict, h.Channel, "", 0, "the history has %d messages, more than %d", len(h.Messages), ch.Size)
 	}
@@ -228,12 +309,30 @@ func (j *judge) history(h *History) {
 		if has[m.Position.Offset] = true; i > 0 && h.Messages[i-1].Position.Offset >= m.Position.Offset {
 			j.wrong(Order, h.Channel, "", 0, "the history has %s behind %s", m.Position, h.Messages[i-1].Position)
 		}
+		if f := j.facts[place{h.Channel, m.Position}]; f != nil && h.Began-f.known > ch.TTL+clocks {
+			j.wrong(Expired, h.Channel, "", 0, "%s/%d at %d, known since %s, is still in the history at %s", f.content.Publisher, f.content.N, f.offset, f.known, h.Began)
+		}
 	}
 	for i, f := range facts {
 		newer := len(facts) - i - 1
 		retained := newer < ch.Size && h.Read-f.sent < ch.TTL
 		if retained && !has[f.offset] {
 			j.wrong(Missing, h.Channel, "", 0, "%s/%d at %d, sent %s before the end, is not in the history", f.content.Publisher, f.content.N, f.offset, h.Read-f.sent)
+		}
+	}
+	if len(facts) <= ch.Size {
+		j.somewhere(h)
+	}
+}
+
+// somewhere checks a channel that retains everything: an event's answer tells no cursor, but its message must be there.
+func (j *judge) somewhere(h *History) {
+	for _, p := range j.transcript.Publishes {
+		if p.Channel != h.Channel || len(j.places[keyOf(p.Channel, p.Content)]) > 0 || h.Read-p.Attempts[0].Sent >= j.channels[h.Channel].TTL {
+			continue
+		}
+		if slices.ContainsFunc(p.Attempts, func(a Attempt) bool { return a.Acked }) {
+			j.wrong(Missing, h.Channel, "", 0, "%s/%d was accepted, but is nowhere", p.Content.Publisher, p.Content.N)
 		}
 	}
 }

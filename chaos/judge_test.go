@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -44,10 +45,21 @@ func (s *scene) publish(p string, n int, offset uint64) *Publish {
 	return out
 }
 
-func (s *scene) publishLoose(p string, n int) {
-	s.Publishes = append(s.Publishes, &Publish{
-		Channel: loose, Content: said(p, n), Attempts: []Attempt{{Node: "a", Sent: s.tick(), Done: s.tick(), Acked: true}},
-	})
+// publishLoose sends message n of p on the channel without history, through the node a.
+func (s *scene) publishLoose(p string, n int) *Publish {
+	out := &Publish{Channel: loose, Content: said(p, n), Attempts: []Attempt{{Node: "a", Sent: s.tick(), Done: s.tick(), Acked: true}}}
+	s.Publishes = append(s.Publishes, out)
+	return out
+}
+
+// again sends a message once more.
+func (s *scene) again(p *Publish, id Position, answer string) {
+	p.Attempts = append(p.Attempts, Attempt{Node: "a", Sent: s.tick(), Done: s.tick(), Acked: true, ID: id, Answer: answer})
+}
+
+// away makes an outage of a node, "" for NATS.
+func (s *scene) away(node string) {
+	s.Outages = append(s.Outages, Outage{Node: node, From: s.tick(), To: s.tick()})
 }
 
 // sees adds events to a client.
@@ -59,7 +71,7 @@ func (s *scene) sees(client string, events ...Event) {
 	}
 	for _, e := range events {
 		e.At = s.tick()
-		if e.Channel == "" {
+		if e.Channel == "" && e.Note != nowhere {
 			e.Channel = stored
 		}
 		s.Clients[i].Events = append(s.Clients[i].Events, e)
@@ -67,7 +79,16 @@ func (s *scene) sees(client string, events ...Event) {
 }
 
 func (s *scene) history(messages ...Stored) {
-	s.Histories = append(s.Histories, History{Channel: stored, Read: s.tick(), Messages: messages})
+	s.Histories = append(s.Histories, History{Channel: stored, Began: s.tick(), Read: s.tick(), Messages: messages})
+}
+
+// read is an answer to a client; since 0 asks for the newest.
+func (s *scene) read(since, cursor uint64, messages ...Stored) {
+	r := Read{Client: "c", At: s.tick(), Channel: stored, Cursor: at(cursor), Messages: messages}
+	if since > 0 {
+		r.Since = at(since)
+	}
+	s.Reads = append(s.Reads, r)
 }
 
 func begin(offset uint64) Event { return Event{Kind: Subscribed, Position: at(offset)} }
@@ -92,8 +113,16 @@ var (
 	connected = Event{Kind: Connected}
 	closed    = Event{Kind: Closed}
 	gap       = Event{Kind: Gap}
-	settled   = Event{Kind: Settled}
+	settled   = Event{Kind: Settled, Position: at(1000)}
+
+	listens    = Event{Kind: Subscribed, Channel: loose}
+	leaves     = Event{Kind: Unsubscribed, Channel: loose}
+	looseGap   = Event{Kind: Gap, Channel: loose}
+	settledAll = Event{Kind: Settled, Note: nowhere}
 )
+
+// nowhere is the note of an event that belongs to no channel.
+const nowhere = "nowhere"
 
 // three publishes 1, 2 and 3 of p at 10, 11 and 14 behind a client's subscription at 5.
 func three(client string) *scene {
@@ -106,14 +135,10 @@ func three(client string) *scene {
 }
 
 func TestJudge(t *testing.T) {
-	tests := map[string]struct {
-		scene func() *scene
-		rule  string // "" for none
-		text  string
-	}{
+	judged(t, map[string]verdict{
 		"all is well": {scene: func() *scene {
 			s := three("c")
-			s.sees("c", got("p", 1, 10), got("p", 2, 11), closed, connected, resume(11), got("p", 3, 14), got("p", 3, 14), settled, closed)
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), closed, connected, resume(11), got("p", 3, 14), settled, closed)
 			s.history(Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)}, Stored{at(14), said("p", 3)})
 			return s
 		}},
@@ -142,7 +167,19 @@ func TestJudge(t *testing.T) {
 		}},
 		"a declared restart is no hole": {scene: func() *scene {
 			s := three("c")
-			s.sees("c", got("p", 1, 10), closed, connected, restart(10, 11), got("p", 3, 14), settled)
+			s.Channels[0].Size = 1
+			s.sees("c", got("p", 1, 10), closed, connected, restart(10, 14), settled)
+			return s
+		}},
+		"a needless restart": {rule: Avoidable, text: "with 2 messages missed", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), closed, connected, restart(10, 14), settled)
+			return s
+		}},
+		"a restart of what is too old": {scene: func() *scene {
+			s := three("c")
+			s.Channels[0].TTL = 3 * time.Millisecond
+			s.sees("c", got("p", 1, 10), closed, connected, restart(10, 14), settled)
 			return s
 		}},
 		"a gap is no hole": {scene: func() *scene {
@@ -180,9 +217,34 @@ func TestJudge(t *testing.T) {
 			s.sees("c", settled)
 			return s
 		}},
-		"reordered": {rule: Order, text: "aaaaaaaa.11 came behind aaaaaaaa.14", scene: func() *scene {
+		"reordered": {rule: Double, text: "aaaaaaaa.11 came behind 14", scene: func() *scene {
 			s := three("c")
 			s.sees("c", got("p", 1, 10), got("p", 3, 14), got("p", 2, 11))
+			return s
+		}},
+		"twice without being asked for": {rule: Double, text: "aaaaaaaa.11 came behind 11", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), got("p", 2, 11), got("p", 3, 14))
+			return s
+		}},
+		"twice behind a resume on a new socket": {rule: Double, text: "aaaaaaaa.11 came behind 14", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), closed, connected, resume(10), got("p", 2, 11), got("p", 3, 14), got("p", 2, 11))
+			return s
+		}},
+		"further back than a resubscription asked": {rule: Double, text: "aaaaaaaa.10 came behind 14", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), got("p", 3, 14), resume(10), got("p", 1, 10), got("p", 2, 11), got("p", 3, 14))
+			return s
+		}},
+		"back twice for one resubscription": {rule: Double, text: "aaaaaaaa.11 came behind 14", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), got("p", 3, 14), resume(10), got("p", 2, 11), got("p", 3, 14), got("p", 2, 11))
+			return s
+		}},
+		"before the answer": {rule: Order, text: "before its subscription was answered", scene: func() *scene {
+			s := three("c")
+			s.sees("d", connected, got("p", 1, 10))
 			return s
 		}},
 		"before the subscription's cursor": {rule: Order, text: "aaaaaaaa.10 came behind aaaaaaaa.11", scene: func() *scene {
@@ -236,6 +298,33 @@ func TestJudge(t *testing.T) {
 			p.Attempts = append(p.Attempts, Attempt{Sent: s.tick(), Done: s.tick(), Acked: true, ID: at(20)})
 			return s
 		}},
+		"a key answered differently although by the same cursor": {rule: Repeat, text: "2 listeners, and aaaaaaaa.19 3 listeners", scene: func() *scene {
+			s := newScene()
+			p := s.publish("p", 4, 19)
+			p.Key, p.Attempts[0].Answer = "k", "2 listeners"
+			s.again(p, at(19), "3 listeners")
+			return s
+		}},
+		"which may be when NATS is away": {scene: func() *scene {
+			s := newScene()
+			s.External = true
+			p := s.publish("p", 4, 19)
+			p.Key, p.Attempts[0].Answer = "k", "2 listeners"
+			s.again(p, at(19), "3 listeners")
+			return s
+		}},
+		"accepted without a cursor": {rule: Missing, text: "without a cursor", scene: func() *scene {
+			s := newScene()
+			s.publish("p", 4, 19).Attempts[0].ID = Position{}
+			return s
+		}},
+		"an accepted event is nowhere": {rule: Missing, text: "p/4 was accepted, but is nowhere", scene: func() *scene {
+			s := newScene()
+			p := s.publish("p", 4, 0)
+			p.Blind, p.Attempts[0].Acked = true, true
+			s.history()
+			return s
+		}},
 		"one cursor given twice": {rule: Conflict, text: "was given before", scene: func() *scene {
 			s := newScene()
 			s.publish("p", 1, 10)
@@ -251,6 +340,18 @@ func TestJudge(t *testing.T) {
 			s := three("c")
 			s.publish("p", 4, 0)
 			s.sees("d", connected, begin(14), Event{Kind: Received, Content: said("p", 4), Position: Position{"bbbbbbbb", 15}})
+			return s
+		}},
+		"a subscription to another life": {rule: Conflict, text: "bbbbbbbb.15 belongs to another life", scene: func() *scene {
+			s := three("c")
+			s.sees("d", connected, Event{Kind: Subscribed, Position: Position{"bbbbbbbb", 15}})
+			return s
+		}},
+		"a resume that goes on elsewhere": {rule: Conflict, text: "the resume from aaaaaaaa.10 went on at aaaaaaaa.11", scene: func() *scene {
+			s := three("c")
+			e := resume(10)
+			e.Position = at(11)
+			s.sees("c", got("p", 1, 10), closed, connected, e)
 			return s
 		}},
 		"invented": {rule: Invented, text: "nobody published p/9", scene: func() *scene {
@@ -278,6 +379,47 @@ func TestJudge(t *testing.T) {
 			s.history(Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)})
 			return s
 		}},
+		"an expired message is in the history": {rule: Expired, text: "p/1 at 10", scene: func() *scene {
+			s := three("c")
+			s.Channels[0].TTL = time.Second
+			s.now += 3 * time.Second
+			s.history(Stored{at(10), said("p", 1)})
+			return s
+		}},
+		"a read has all": {scene: func() *scene {
+			s := three("c")
+			s.read(5, 11, Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)})
+			s.read(11, 14, Stored{at(14), said("p", 3)})
+			s.read(0, 14, Stored{at(11), said("p", 2)}, Stored{at(14), said("p", 3)})
+			s.read(14, 15)
+			s.read(0, 14)
+			return s
+		}},
+		"a read with a hole": {rule: Hole, text: "does not have p/2 at 11", scene: func() *scene {
+			s := three("c")
+			s.read(5, 14, Stored{at(10), said("p", 1)}, Stored{at(14), said("p", 3)})
+			return s
+		}},
+		"a read of the newest with a hole": {rule: Hole, text: "does not have p/2 at 11", scene: func() *scene {
+			s := three("c")
+			s.read(0, 14, Stored{at(10), said("p", 1)}, Stored{at(14), said("p", 3)})
+			return s
+		}},
+		"a read whose cursor skips": {rule: Hole, text: "does not have p/3 at 14", scene: func() *scene {
+			s := three("c")
+			s.read(5, 14, Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)})
+			return s
+		}},
+		"a read behind its cursor": {rule: Order, text: "has aaaaaaaa.14 behind 11", scene: func() *scene {
+			s := three("c")
+			s.read(5, 11, Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)}, Stored{at(14), said("p", 3)})
+			return s
+		}},
+		"a read from before": {rule: Order, text: "has aaaaaaaa.10 behind 10", scene: func() *scene {
+			s := three("c")
+			s.read(10, 11, Stored{at(10), said("p", 1)}, Stored{at(11), said("p", 2)})
+			return s
+		}},
 		"an acknowledged message may leave the history by its size": {scene: func() *scene {
 			s := three("c")
 			s.publish("p", 4, 15)
@@ -290,29 +432,18 @@ func TestJudge(t *testing.T) {
 			s.history(Stored{at(14), said("p", 3)})
 			return s
 		}},
-		"without history all is well": {scene: func() *scene {
-			s := newScene()
-			s.sees("c", connected)
-			for n := range 4 {
-				s.publishLoose("p", n+1)
-			}
-			s.sees("c", gotLoose("p", 1), gotLoose("p", 3), closed, connected, gotLoose("p", 3), gotLoose("p", 4))
-			return s
-		}},
-		"without history but twice": {rule: Double, text: "p/1 came twice", scene: func() *scene {
-			s := newScene()
-			s.publishLoose("p", 1)
-			s.sees("c", connected, gotLoose("p", 1), gotLoose("p", 1))
-			return s
-		}},
-		"without history but reordered": {rule: Order, text: "p at a/1 came behind 2", scene: func() *scene {
-			s := newScene()
-			s.publishLoose("p", 1)
-			s.publishLoose("p", 2)
-			s.sees("c", connected, gotLoose("p", 2), gotLoose("p", 1))
-			return s
-		}},
-	}
+	})
+}
+
+// verdict is what Judge has to find in a scene.
+type verdict struct {
+	scene func() *scene
+	rule  string // "" for nothing
+	text  string
+}
+
+func judged(t *testing.T, tests map[string]verdict) {
+	t.Helper()
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			report := Judge(tt.scene().Transcript)
@@ -333,9 +464,21 @@ func TestJudge(t *testing.T) {
 func TestJudgeCounts(t *testing.T) {
 	s := three("c")
 	s.publish("p", 4, 0)
-	s.sees("c", got("p", 1, 10), closed, connected, resume(10), got("p", 2, 11), closed, connected, restart(11, 14), gap)
-	r := Judge(s.Transcript)
-	if r.Acked != 3 || r.Unknown != 1 || r.Received != 2 || r.Recovered != 1 || r.NotRecovered != 1 || r.Gaps != 1 || len(r.Avoidable) != 1 || len(r.Violations) != 0 {
-		t.Errorf("got %+v", r)
+	s.again(s.publish("p", 5, 20), at(21), "")
+	p := s.publish("p", 6, 22)
+	p.Key = "k"
+	s.again(p, at(22), "")
+	s.sees("c", got("p", 1, 10), closed, connected, resume(10), got("p", 2, 11), gap, Event{Kind: Unsubscribed}, looseGap)
+	s.sees("c", connected, restart(11, 22), listens)
+	s.publishLoose("p", 1)
+	s.publishLoose("p", 2)
+	s.sees("c", gotLoose("p", 1), gotLoose("p", 2))
+	s.read(11, 14, Stored{at(14), said("p", 3)})
+	s.history(Stored{at(20), said("p", 5)}, Stored{at(21), said("p", 5)}, Stored{at(22), said("p", 6)})
+	want := Report{
+		Acked: 7, Unknown: 1, Repeated: 1, Received: 4, Compared: 2, Live: 1, Recovered: 1, NotRecovered: 1, Gaps: 1, LiveGaps: 1, Reads: 1, Retained: 3,
+	}
+	if r := Judge(s.Transcript); !reflect.DeepEqual(r, want) {
+		t.Errorf("got  %+v\nwant %+v", r, want)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -34,112 +33,38 @@ var build = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-// node is one place where a process of the service runs, time and again.
+// node is one node of the service.
 type node struct {
-	world   *world
-	name    string
+	process
+
 	address string
-	data    string
-	nats    string // "" for the server inside the process
-
-	mu      sync.Mutex
-	command *exec.Cmd
-	ended   chan struct{} // of command
-	meant   bool          // its end is wanted
+	starts  int
+	proxy   *proxy // to NATS; nil for the server inside the process
 }
 
-func (n *node) log() string { return filepath.Join(n.world.dir, n.name+".log") }
-
-// start starts a process; a process that ends unasked is a trouble.
+// start starts the process. Each other time it syncs every message, which is to make no difference to a process that is killed.
 func (n *node) start() {
+	n.starts++
+	n.env = []string{"EUREKA_SYNC=" + []string{"always", "1s"}[n.starts%2]}
+	n.process.start()
+}
+
+// newNode makes a node that is not started yet.
+func newNode(w *world, i int, address string, p *proxy) (*node, error) {
 	path, err := build()
-	if err != nil {
-		n.world.wrong("%v", err)
-		return
+	n := &node{address: address, proxy: p}
+	n.world, n.name = w, fmt.Sprintf("node%d", i)
+	n.args = []string{
+		path, "serve", "--listen", address, "--log-level", "warn", "--drain-timeout", "8s", "--drain-spread", "100ms",
+		// Small queues, so that slow readers are slow soon and replays take more than one step.
+		"--queue-bytes", "256KiB", "--queue-frames", "64",
 	}
-	log, err := os.OpenFile(n.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		n.world.wrong("%v", err)
-		return
-	}
-	// Small queues, so that slow readers are slow soon.
-	args := []string{"serve", "--listen", n.address, "--queue-bytes", "256KiB", "--queue-frames", "256", "--drain-timeout", "8s", "--drain-spread", "100ms", "--log-level", "warn"}
-	if n.nats != "" {
-		args = append(args, "--nats", n.nats)
+	if p != nil {
+		n.args = append(n.args, "--nats", "nats://"+p.address)
 	} else {
-		args = append(args, "--data-dir", n.data)
+		n.args = append(n.args, "--data-dir", filepath.Join(w.dir, fmt.Sprintf("data%d", i)))
 	}
-	command := exec.CommandContext(context.Background(), path, args...)
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
-		n.world.wrong("%v", err)
-		return
-	}
-	ended := make(chan struct{})
-	n.mu.Lock()
-	n.command, n.ended, n.meant = command, ended, false
-	n.mu.Unlock()
-	go func() {
-		defer close(ended)
-		err := command.Wait()
-		_ = log.Close()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if !n.meant {
-			n.world.wrong("%s ended by itself: %v", n.name, err)
-		}
-	}()
-}
-
-// end sends a signal and waits for the end; it reports whether the process ended in time.
-func (n *node) end(signal os.Signal, within time.Duration) bool {
-	n.mu.Lock()
-	command, ended := n.command, n.ended
-	n.meant = true
-	n.mu.Unlock()
-	if command == nil {
-		return true
-	}
-	_ = command.Process.Signal(signal) // fails when it has ended
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-func (n *node) kill() { n.end(syscall.SIGKILL, patience) }
-
-// stop ends the process as an operator does.
-func (n *node) stop() {
-	if !n.running() {
-		return
-	}
-	if !n.end(syscall.SIGTERM, patience) {
-		n.world.wrong("%s does not stop", n.name)
-		n.kill()
-		return
-	}
-	if code := n.command.ProcessState.ExitCode(); code != 0 && code != 130 {
-		n.world.wrong("%s stopped with exit code %d", n.name, code)
-	}
-}
-
-func (n *node) running() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ended == nil {
-		return false
-	}
-	select {
-	case <-n.ended:
-		return false
-	default:
-		return true
-	}
+	return n, err
 }
 
 // ready waits until the node takes traffic.
@@ -153,13 +78,15 @@ func (n *node) ready(ctx context.Context) error {
 		if n.status(ctx) == http.StatusOK {
 			return nil
 		}
-		if !rest(ctx, 50*time.Millisecond) {
+		if !rest(ctx, pollInterval) {
 			return fmt.Errorf("%s does not get ready; see %s", n.name, n.log())
 		}
 	}
 }
 
 func (n *node) status(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.address+"/readyz", http.NoBody)
 	if err != nil {
 		return 0
@@ -172,21 +99,29 @@ func (n *node) status(ctx context.Context) int {
 	return response.StatusCode
 }
 
-// unkept is an error that a node may log while NATS is away.
-const unkept = "the answer to a request could not be kept"
+// What logs may have although they may have nothing of its kind.
+const (
+	unkept       = "the answer to a request could not be kept" // while NATS is away
+	tornTail     = "as after a crash in the middle of a write" // after a kill
+	disconnected = "the connection to NATS is lost"
+)
 
 // checkLog looks for what no log may have.
-func (n *node) checkLog(t *testing.T) {
+func (n *node) checkLog(t *testing.T, kills int) {
 	t.Helper()
 	text, err := os.ReadFile(n.log())
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	found := map[string]int{}
+	found, torn := map[string]int{}, 0
 	for line := range strings.SplitSeq(string(text), "\n") {
+		if strings.Contains(line, tornTail) {
+			torn++
+			continue
+		}
 		for _, bad := range []string{"DATA RACE", "panic:", "panicked", "level=ERROR", "fatal error:"} {
-			if !strings.Contains(line, bad) || (n.nats != "" && strings.Contains(line, unkept)) {
+			if !strings.Contains(line, bad) || (n.world.nats != nil && strings.Contains(line, unkept)) {
 				continue
 			}
 			if found[bad]++; found[bad] == 1 {
@@ -194,7 +129,30 @@ func (n *node) checkLog(t *testing.T) {
 			}
 		}
 	}
+	if torn > kills {
+		t.Errorf("the log of %s tells of %d torn writes, more than it was killed", n.name, torn)
+	}
 	for bad, times := range found {
 		t.Logf("the log of %s has %q in %d lines", n.name, bad, times)
 	}
+}
+
+// losses are the times in which the node lost its connection to NATS, as its log tells them, and before which what it had accepted may not have left it.
+func (n *node) losses() ([]Outage, error) {
+	text, err := os.ReadFile(n.log())
+	var losses []Outage
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if !strings.Contains(line, disconnected) {
+			continue
+		}
+		stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		if err != nil {
+			return nil, err
+		}
+		// A connection that is dead is noticed by two pings without an answer.
+		to := at.Sub(n.world.began)
+		losses = append(losses, Outage{Node: n.name, From: to - 20*time.Second, To: to})
+	}
+	return losses, err
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"eureka"
 )
 
 // frame is what the service sends.
@@ -38,8 +40,14 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 		}
 		_, text, err := conn.Read(ctx)
 		if err != nil {
-			if code := websocket.CloseStatus(err); code >= 4000 {
-				c.world.count(fmt.Sprintf("closed with %d", code))
+			switch code := websocket.CloseStatus(err); {
+			case code == websocket.StatusCode(eureka.CloseSlowConsumer):
+				c.world.count(slowCloses)
+			case code == websocket.StatusCode(eureka.CloseRestart):
+				c.world.count(drainCloses)
+			case code >= 0 && code != websocket.StatusNormalClosure:
+				c.world.count(otherCloses)
+				c.world.wrong("%s was closed: %v", c.name, err)
 			}
 			if errors.Is(err, websocket.ErrMessageTooBig) {
 				c.world.wrong("%s: %v", c.name, err)
@@ -81,6 +89,8 @@ func (c *client) take(f frame) error {
 		return nil
 	case "published":
 		return c.published(now, f)
+	case "history":
+		return c.page(now, f)
 	case "error":
 		return c.failed(now, f)
 	default:
@@ -100,6 +110,8 @@ func (c *client) message(now time.Duration, f frame) error {
 	}
 	c.events = append(c.events, Event{At: now, Kind: Received, Channel: f.Channel, Position: at, Content: readBody(f.Data)})
 	if at == (Position{}) {
+		ch.marked = ch.marked || c.events[len(c.events)-1].Content.Publisher == markerName
+		c.world.count(liveMessages)
 		return nil
 	}
 	if at.Epoch != ch.last.Epoch || at.Offset > ch.last.Offset {
@@ -139,6 +151,12 @@ func (c *client) subscribed(now time.Duration, f frame) error {
 	}
 	e := Event{At: now, Kind: Subscribed, Channel: f.Channel, Position: at, Since: a.since, Recovered: data.Recovered != nil && *data.Recovered}
 	c.events = append(c.events, e)
+	switch {
+	case e.Recovered:
+		c.world.count(resumes)
+	case a.since != (Position{}):
+		c.world.count(refusals)
+	}
 	ch := c.channels[f.Channel]
 	again := ch.subscribed
 	ch.subscribed = true
@@ -166,8 +184,35 @@ func (c *client) published(now time.Duration, f frame) error {
 	}
 	at, err := readPosition(data.ID)
 	last := &a.publish.Attempts[len(a.publish.Attempts)-1]
-	last.Acked, last.ID, last.Done = err == nil, at, now
+	last.Acked, last.ID, last.Done, last.Answer = err == nil, at, now, string(f.Data)
+	c.world.count(acks)
 	return err
+}
+
+// page notes an answer with a part of history. The caller holds mu.
+func (c *client) page(now time.Duration, f frame) error {
+	a, ok := c.pending[f.Ref]
+	delete(c.pending, f.Ref)
+	if !ok || a.action != "history" || a.channel != f.Channel {
+		return errors.New("it answers nothing")
+	}
+	var p page
+	if err := json.Unmarshal(f.Data, &p); err != nil {
+		return err
+	}
+	messages, err := p.stored()
+	if err != nil {
+		return err
+	}
+	cursor, err := readPosition(p.Cursor)
+	if err != nil {
+		return err
+	}
+	if len(messages) > 0 {
+		c.world.count(pages)
+	}
+	c.reads = append(c.reads, Read{Client: c.name, At: now, Channel: f.Channel, Since: a.since, Cursor: cursor, Messages: messages})
+	return nil
 }
 
 // failed notes an error: a gap, or a request that was refused. The caller holds mu.
@@ -176,7 +221,11 @@ func (c *client) failed(now time.Duration, f frame) error {
 	switch {
 	case f.Ref != "" && asked:
 		delete(c.pending, f.Ref)
-		if f.Error.Code != "unavailable" && f.Error.Code != "timeout" && f.Error.Code != "gone" {
+		switch {
+		case f.Error.Code == "unavailable", f.Error.Code == "timeout":
+		case f.Error.Code == "gone": // the socket is ending
+		case f.Error.Code == "gap" && a.action == "history":
+		default:
 			return fmt.Errorf("%s was refused", a.action)
 		}
 		return nil

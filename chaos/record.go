@@ -28,11 +28,12 @@ type Content struct {
 
 // Attempt is one request to publish. Times are since the start of the run.
 type Attempt struct {
-	Node  string
-	Sent  time.Duration
-	Done  time.Duration
-	Acked bool     // answered with success; else it may have been taken or not
-	ID    Position // of the answer
+	Node   string
+	Sent   time.Duration
+	Done   time.Duration
+	Acked  bool     // answered with success; else it may have been taken or not
+	ID     Position // of the answer
+	Answer string   // all of it
 }
 
 // Publish is one message that a publisher wanted on a channel.
@@ -40,6 +41,7 @@ type Publish struct {
 	Channel  string
 	Content  Content
 	Key      string // "" without an idempotency key
+	Blind    bool   // it was reported as an event: its answers tell no cursor
 	Attempts []Attempt
 }
 
@@ -48,13 +50,13 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	Connected    Kind = iota + 1 // a new socket
+	Connected    Kind = iota + 1 // a new socket; Note is its node
 	Subscribed                   // the answer to a subscription: Since was asked, Position and Recovered answered
 	Received                     // a message
 	Gap                          // the service said that messages may be missing on the channel
 	Unsubscribed                 // the answer to the end of a subscription
 	Closed                       // the socket ended
-	Settled                      // the run is over, and the client had all the time it needs to receive what there is
+	Settled                      // the run is over, and the client had all the time it needs to receive what there is on Channel up to Position; without a channel, on all
 )
 
 // Event is one thing that happened to a client.
@@ -86,7 +88,7 @@ func (e *Event) String() string {
 	case Closed:
 		return fmt.Sprintf("%s closed %s", at, e.Note)
 	case Settled:
-		return fmt.Sprintf("%s settled", at)
+		return fmt.Sprintf("%s settled %s up to %s", at, e.Channel, e.Position)
 	default:
 		return fmt.Sprintf("%s ? %d", at, e.Kind)
 	}
@@ -111,11 +113,29 @@ type Stored struct {
 	Content  Content
 }
 
+// Read is one answer to a client that asked for a part of a channel's history.
+type Read struct {
+	Client   string
+	At       time.Duration
+	Channel  string
+	Since    Position // zero: the newest messages were asked for
+	Cursor   Position // of the answer
+	Messages []Stored
+}
+
 // History is all that a channel retained at the end of the run, oldest first.
 type History struct {
 	Channel  string
-	Read     time.Duration // when the read was over
+	Began    time.Duration // when the read began
+	Read     time.Duration // when it was over
 	Messages []Stored
+}
+
+// Outage is a time in which a node was killed or lost its connection to NATS: what it accepted for channels without history may be lost.
+type Outage struct {
+	Node string // "" when NATS itself was away, for all nodes
+	From time.Duration
+	To   time.Duration
 }
 
 // Transcript is everything that was seen in a run.
@@ -123,12 +143,15 @@ type Transcript struct {
 	Channels  []Channel
 	Publishes []*Publish
 	Clients   []Client
+	Reads     []Read
 	Histories []History
+	Outages   []Outage
+	External  bool // NATS is outside the nodes: it may be away when an answer is to be kept for its key
 }
 
 // Violation is a promise that was not kept.
 type Violation struct {
-	Rule    string // Hole, Double, Order, Missing, Invented, Repeat or Conflict
+	Rule    string // one of the rules
 	Channel string
 	Client  string // "" when no client is concerned
 	Event   int    // the index of the client's event, with a client
@@ -142,23 +165,30 @@ func (v Violation) String() string {
 
 // The rules.
 const (
-	Hole     = "hole"     // a client missed a message and was not told
-	Double   = "double"   // a message came again as another one
-	Order    = "order"    // a message came behind one that was published after it
-	Missing  = "missing"  // an acknowledged message is not where it must be
-	Invented = "invented" // a message came that nobody sent so
-	Repeat   = "repeat"   // a request with a key was answered differently when it was repeated
-	Conflict = "conflict" // one cursor stands for two messages, or a channel began another life
+	Hole      = "hole"      // a client missed a message and was not told
+	Double    = "double"    // a message came again, as another one or without being asked for
+	Order     = "order"     // a message came behind one that was published after it, or before its subscription was answered
+	Missing   = "missing"   // an acknowledged message is not where it must be
+	Invented  = "invented"  // a message came that nobody sent so
+	Repeat    = "repeat"    // a request with a key was answered differently when it was repeated
+	Conflict  = "conflict"  // one cursor stands for two messages, or a channel began another life
+	Expired   = "expired"   // a message was shown after its time
+	Avoidable = "avoidable" // a resume was refused although everything missed was young enough and not too much
 )
 
 // Report is the judgement of a run.
 type Report struct {
 	Violations   []Violation
-	Acked        int
+	Acked        int // publishes
 	Unknown      int // publishes that were never acknowledged
-	Received     int
+	Repeated     int // publishes with a key that were acknowledged more than once
+	Received     int // messages
+	Compared     int // messages of channels with history that a client had to receive, whether or not it did
+	Live         int // and of channels without
 	Recovered    int // resumes
 	NotRecovered int // resumes
-	Gaps         int
-	Avoidable    []string // resumes that were refused although everything missed was young enough and not too much
+	Gaps         int // told on channels with history
+	LiveGaps     int // and on channels without
+	Reads        int // answers to clients that asked for a part of history, with at least one message
+	Retained     int // messages in the histories at the end
 }

@@ -3,50 +3,47 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
-// patience is how long something that should happen soon may take, on a loaded machine too.
-const patience = 60 * time.Second
+const (
+	// patience is how long something that should happen soon may take on a machine that is busy with other things.
+	patience     = 3 * time.Minute
+	pollInterval = 50 * time.Millisecond
+)
 
 // world is one service with its faults, and what was seen there.
 type world struct {
-	t        *testing.T
-	name     string
-	seed     uint64
-	part     uint64 // tells the worlds of one seed apart
-	dir      string
-	began    time.Time
-	channels []Channel
-	nodes    []*node
-	natsPort int
-	nats     *server.Server // of a cluster
+	t           *testing.T
+	name        string
+	seed        uint64
+	part        uint64 // tells the worlds of one seed apart
+	dir         string
+	began       time.Time
+	channels    []Channel
+	nodes       []*node
+	nats        *process // of a cluster; nil for the server inside the one node
+	natsAddress string
+	settling    chan struct{} // closed when clients do nothing but listen
+	bursts      chan string   // channels on which much is to be published at once
 
 	mu        sync.Mutex
 	publishes []*Publish
-	faults    map[string]int
+	outages   []Outage
+	counts    map[string]int
 	trouble   []string // what went wrong beside the promises
 	actors    uint64
-
-	operations atomic.Int64
-	drops      atomic.Int64
-	settling   chan struct{} // closed when clients do nothing but listen
 }
 
 // The channels of every world. The live one has no history.
-const (
-	shortChannel = "short"
-	liveChannel  = "live:chaos"
-)
+const liveChannel = "live:chaos"
 
 func theChannels() []Channel {
 	return []Channel{
@@ -55,11 +52,12 @@ func theChannels() []Channel {
 		{Name: "third", Size: 100_000, TTL: 24 * time.Hour},
 		{Name: "middle", Size: 500, TTL: 30 * time.Second},
 		{Name: "small", Size: 50, TTL: 10 * time.Minute},
-		{Name: shortChannel, Size: 1000, TTL: 3 * time.Second},
+		{Name: "short", Size: 1000, TTL: 3 * time.Second},
 		{Name: liveChannel},
 	}
 }
 
+// newWorld starts a service: one node with the NATS inside it, or several with an external one.
 func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "eureka-chaos-"+name+"-")
@@ -67,7 +65,8 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		t: t, name: name, seed: seed, part: sum([]byte(name)), dir: dir, began: time.Now(), channels: theChannels(), faults: map[string]int{}, settling: make(chan struct{}),
+		t: t, name: name, seed: seed, part: sum([]byte(name)), dir: dir, began: time.Now(), channels: theChannels(), counts: map[string]int{}, settling: make(chan struct{}),
+		bursts: make(chan string, burstCount),
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -77,28 +76,43 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 		}
 	})
 	rng := w.rng()
-	var url string
 	if nodes > 1 {
-		w.natsPort = freePort(t, rng)
-		url = fmt.Sprintf("nats://127.0.0.1:%d", w.natsPort)
+		port := freePort(t, rng)
+		w.natsAddress = fmt.Sprintf("127.0.0.1:%d", port)
+		if w.nats, err = newNATS(w, port); err != nil {
+			t.Fatal(err)
+		}
 		w.startNATS()
-		t.Cleanup(w.stopNATS)
+		t.Cleanup(w.nats.kill)
 	}
 	for i := range nodes {
-		n := &node{
-			world: w, name: fmt.Sprintf("node%d", i+1), address: fmt.Sprintf("127.0.0.1:%d", freePort(t, rng)),
-			data: filepath.Join(dir, fmt.Sprintf("data%d", i+1)), nats: url,
+		var p *proxy
+		if w.nats != nil {
+			if p, err = newProxy(w, freePort(t, rng), w.rng()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n, err := newNode(w, i+1, fmt.Sprintf("127.0.0.1:%d", freePort(t, rng)), p)
+		if err != nil {
+			t.Fatal(err)
 		}
 		w.nodes = append(w.nodes, n)
 		n.start()
 		t.Cleanup(n.kill)
 	}
-	for _, n := range w.nodes {
-		if err := n.ready(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	if err := w.ready(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	return w
+}
+
+func (w *world) ready(ctx context.Context) error {
+	for _, n := range w.nodes {
+		if err := n.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rng makes the random numbers of one more actor.
@@ -111,10 +125,17 @@ func (w *world) rng() *rand.Rand {
 
 func (w *world) now() time.Duration { return time.Since(w.began) }
 
-func (w *world) count(fault string) {
+// count counts something that was done or seen.
+func (w *world) count(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.faults[fault]++
+	w.counts[what]++
+}
+
+func (w *world) counted() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.counts)
 }
 
 // wrong notes what must not happen and is no matter of the judge.
@@ -132,95 +153,49 @@ func (w *world) published(p *Publish) *Publish {
 	return p
 }
 
+// cut notes a time in which messages without history may be lost.
+func (w *world) cut(node string, from time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.outages = append(w.outages, Outage{Node: node, From: from, To: w.now()})
+}
+
+// allOutages are those that the world made, and those that the nodes' logs tell of beside them.
+func (w *world) allOutages() []Outage {
+	all := slices.Clone(w.outages)
+	for _, n := range w.nodes {
+		losses, err := n.losses()
+		if err != nil {
+			w.wrong("the log of %s: %v", n.name, err)
+		}
+		for _, loss := range losses {
+			// The log has whole milliseconds.
+			made := slices.ContainsFunc(w.outages, func(o Outage) bool {
+				return (o.Node == "" || o.Node == n.name) && o.From <= loss.To+time.Millisecond && loss.To <= o.To
+			})
+			if !made {
+				w.count(tornOff)
+				all = append(all, loss)
+			}
+		}
+	}
+	return all
+}
+
+// burst asks publishers to publish much on a channel, unless that was asked for just before.
+func (w *world) burst(channel string) {
+	for range burstCount {
+		select {
+		case w.bursts <- channel:
+		default:
+		}
+	}
+}
+
 func (w *world) anyNode(rng *rand.Rand) *node { return w.nodes[rng.IntN(len(w.nodes))] }
 
 func (w *world) hasHistory(channel string) bool {
-	for _, ch := range w.channels {
-		if ch.Name == channel {
-			return ch.Size > 0
-		}
-	}
-	return false
-}
-
-func (w *world) startNATS() {
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: w.natsPort, JetStream: true, StoreDir: filepath.Join(w.dir, "nats"), NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		w.wrong("NATS does not start: %v", err)
-		return
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		w.wrong("NATS does not get ready")
-	}
-	w.nats = s
-}
-
-func (w *world) stopNATS() {
-	if w.nats != nil {
-		w.nats.Shutdown()
-		w.nats.WaitForShutdown()
-		w.nats = nil
-	}
-}
-
-// disturb makes faults until the context ends.
-func (w *world) disturb(ctx context.Context, rng *rand.Rand) {
-	for pause(ctx, rng, 500*time.Millisecond, 5*time.Second) {
-		began := w.now()
-		what := w.fault(ctx, rng)
-		w.t.Logf("%s at %s: %s, repaired after %s", w.name, began.Round(time.Millisecond), what, (w.now() - began).Round(time.Millisecond))
-	}
-}
-
-// fault makes one fault, waits until it is repaired, and tells what it was.
-func (w *world) fault(ctx context.Context, rng *rand.Rand) (what string) {
-	n := w.anyNode(rng)
-	repaired := context.WithoutCancel(ctx)
-	choice := rng.IntN(100)
-	switch {
-	case w.nats != nil && choice < 25:
-		what = "NATS restarted"
-		w.count("nats restarts")
-		w.stopNATS()
-		if rng.IntN(4) == 0 { // together with a node
-			what += ", " + n.name + " killed"
-			w.count("kills")
-			n.kill()
-		}
-		pause(ctx, rng, 0, 3*time.Second)
-		w.startNATS()
-		if !n.running() {
-			n.start()
-		}
-	case choice < 70:
-		what = n.name + " killed"
-		w.count("kills")
-		n.kill()
-		pause(ctx, rng, 0, 1500*time.Millisecond)
-		n.start()
-		if rng.IntN(5) == 0 { // once more while it starts
-			what += " twice"
-			pause(ctx, rng, 0, 500*time.Millisecond)
-			w.count("kills")
-			n.kill()
-			n.start()
-		}
-	default:
-		what = n.name + " stopped"
-		w.count("stops")
-		n.stop()
-		pause(ctx, rng, 0, time.Second)
-		n.start()
-	}
-	for _, n := range w.nodes {
-		if err := n.ready(repaired); err != nil {
-			w.wrong("%v", err)
-		}
-	}
-	return what
+	return slices.ContainsFunc(w.channels, func(ch Channel) bool { return ch.Name == channel && ch.Size > 0 })
 }
 
 // pause waits for a random time and reports whether the context is still alive.

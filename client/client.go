@@ -68,6 +68,7 @@ type List[T any] struct {
 type Message struct {
 	Data  json.RawMessage `json:"data"`            // one JSON value
 	Event string          `json:"event,omitempty"` // "" means message
+	Key   string          `json:"id,omitempty"`    // of a publish: the same one within five minutes publishes once; "" for none
 }
 
 // Published says what became of a message.
@@ -83,8 +84,11 @@ func New(base string) (*Client, error) {
 	if err == nil && (u.Scheme == "ws" || u.Scheme == "wss") {
 		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1) // what the service prints for wscat is its address too
 	}
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, eureka.FieldError("url", "%q is no address of a service; write it as %s", base, DefaultURL)
+	if err != nil {
+		return nil, eureka.FieldError("url", "is no address; write it as %s", DefaultURL) // not repeated: it may have a password in it
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, eureka.FieldError("url", "%q is no address of a service; write it as %s", u.Redacted(), DefaultURL)
 	}
 	return &Client{base: u, http: &http.Client{Timeout: callTimeout}}, nil
 }
@@ -205,7 +209,7 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, query url.
 		return nil
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return eureka.WrapError(eureka.CodeInternal, err, "%s does not answer like a Eureka Sockets service", c.base)
+		return eureka.WrapError(eureka.CodeInternal, err, "%s does not answer like a Eureka Sockets service", c.base.Redacted())
 	}
 	return nil
 }
@@ -223,9 +227,9 @@ func (c *Client) unreachable(err error) error {
 	}
 	var slow net.Error
 	if errors.As(err, &slow) && slow.Timeout() {
-		return eureka.WrapError(eureka.CodeTimeout, err, "the service at %s does not answer in time", c.base)
+		return eureka.WrapError(eureka.CodeTimeout, err, "the service at %s does not answer in time", c.base.Redacted())
 	}
-	return eureka.WrapError(eureka.CodeUnavailable, err, "no service answers at %s; start one with `eureka serve`, or name another with --url", c.base)
+	return eureka.WrapError(eureka.CodeUnavailable, err, "no service answers at %s; start one with `eureka serve`, or name another with --url", c.base.Redacted())
 }
 
 // refused reads the service's error.

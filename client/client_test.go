@@ -66,6 +66,15 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%d %s: %v", tt.status, tt.body, err)
 		}
 	}
+	for _, base := range []string{"http://ann:s3cret@127.0.0.1:1", "ftp://ann:s3cret@x", "http://ann:s3cret@[x", "http://ann:s3cret@x%zz"} {
+		c, err := client.New(base)
+		if err == nil {
+			_, err = c.Channel(t.Context(), "a")
+		}
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: the password is in: %v", base, err)
+		}
+	}
 	c, err := client.New("http://127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)
@@ -119,18 +128,38 @@ func say(ctx context.Context, c *websocket.Conn, frame string) {
 	_ = c.Write(ctx, websocket.MessageText, []byte(frame)) // a lost one shows as a missing frame
 }
 
+// subscribed tells what the service says of channels without history.
+func subscribed(ctx context.Context, c *websocket.Conn) {
+	for _, name := range []string{"A", "B"} {
+		say(ctx, c, `{"action":"subscribed","channel":"`+name+`","data":{}}`)
+	}
+}
+
+// gaps are the channels of which a listener was told that messages may have been missed.
+func gaps(frames []client.Frame) (names []string) {
+	for _, f := range frames {
+		if f.Error != nil && f.Error.Code == eureka.CodeGap && strings.Contains(string(f.Raw), `"error":{"code":"gap","message":"messages may have been missed`) {
+			names = append(names, f.Channel)
+		}
+	}
+	return names
+}
+
 func TestListenComesBack(t *testing.T) {
 	c, count := script(t,
 		func(ctx context.Context, c *websocket.Conn) {
+			subscribed(ctx, c)
 			say(ctx, c, `{"channel":"A","action":"message","event":"e","data":{"n":1},"ts":5}`)
 			say(ctx, c, `not json`)
 			say(ctx, c, `{"action":"bye","data":{"code":4500,"reconnect":true,"after":20}}`)
 			_ = c.Close(4500, "restart")
 		},
 		func(ctx context.Context, c *websocket.Conn) {
+			subscribed(ctx, c)
 			say(ctx, c, `{"channel":"A","action":"message","data":2}`)
 		}, // and breaks
 		func(ctx context.Context, c *websocket.Conn) {
+			subscribed(ctx, c)
 			say(ctx, c, `{"channel":"A","action":"message","data":3}`)
 			_ = c.Close(4480, "kicked")
 		},
@@ -147,8 +176,11 @@ func TestListenComesBack(t *testing.T) {
 	if eureka.CodeOf(err) != eureka.CodeGone || !strings.Contains(eureka.MessageOf(err), "4480") {
 		t.Errorf("ended with %v", err)
 	}
-	if len(frames) != 3 || frames[0].Event != "e" || frames[0].TS != 5 || string(frames[2].Data) != "3" || count.Load() != 3 {
+	if len(frames) != 7 || frames[0].Event != "e" || frames[0].TS != 5 || string(frames[6].Data) != "3" || count.Load() != 3 {
 		t.Errorf("%d connections, frames %+v", count.Load(), frames)
+	}
+	if diff := cmp.Diff([]string{"A", "B", "A", "B"}, gaps(frames)); diff != "" {
+		t.Errorf("gaps (-want +got):\n%s", diff)
 	}
 	if all := strings.Join(states, "\n"); strings.Count(all, "messages are missed on A, B, without history") != 2 || strings.Count(all, "listening again") != 2 {
 		t.Errorf("states:\n%s", all)
@@ -186,9 +218,10 @@ func TestListenResumes(t *testing.T) {
 		_ = conn.CloseNow()
 	}).WithToken("secret")
 	var states []string
+	var frames []client.Frame
 	err := c.Listen(t.Context(), client.Listener{
 		Channels: []string{"A", "B"}, Since: map[string]string{"A": "aaaaaaaa.1"},
-		OnFrame: func(client.Frame) error { return nil }, OnState: func(s string) { states = append(states, s) },
+		OnFrame: func(f client.Frame) error { frames = append(frames, f); return nil }, OnState: func(s string) { states = append(states, s) },
 	})
 	if eureka.CodeOf(err) != eureka.CodeUnauthenticated {
 		t.Errorf("ended with %v", err)
@@ -197,7 +230,10 @@ func TestListenResumes(t *testing.T) {
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
 	}
-	if all := strings.Join(states, "\n"); strings.Count(all, "messages of A may be missed") != 1 || strings.Contains(all, "without history") {
+	if diff := cmp.Diff([]string{"A"}, gaps(frames)); diff != "" || len(frames) != 2 {
+		t.Errorf("%d frames, gaps (-want +got):\n%s", len(frames), diff)
+	}
+	if all := strings.Join(states, "\n"); strings.Contains(all, "without history") {
 		t.Errorf("states:\n%s", all)
 	}
 }
@@ -227,6 +263,49 @@ func TestListenEnds(t *testing.T) {
 		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }})
 		if eureka.CodeOf(err) != eureka.CodeForbidden {
 			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("when no channel is left", func(t *testing.T) {
+		refuse := func(ctx context.Context, c *websocket.Conn, name string) {
+			say(ctx, c, `{"action":"error","channel":"`+name+`","error":{"code":"not_found","message":"no `+name+`"}}`)
+		}
+		// One that is refused on each way back is still one.
+		oneLeft := func(ctx context.Context, c *websocket.Conn) {
+			refuse(ctx, c, "A")
+			refuse(ctx, c, "A")
+			say(ctx, c, `{"action":"error","channel":"B","error":{"code":"gap","message":"a gap ends nothing"}}`)
+		}
+		other := func(ctx context.Context, c *websocket.Conn) { refuse(ctx, c, "B") } // and A is back
+		c, count := script(t, oneLeft, oneLeft, other, func(ctx context.Context, c *websocket.Conn) {
+			refuse(ctx, c, "A")
+			refuse(ctx, c, "B")
+			_, _, _ = c.Read(ctx)
+		})
+		shown := 0
+		err := c.Listen(t.Context(), client.Listener{Channels: []string{"A", "B", "A"}, OnFrame: func(client.Frame) error { shown++; return nil }})
+		if eureka.CodeOf(err) != eureka.CodeNotFound || !strings.Contains(eureka.MessageOf(err), "no channel left to listen to: no B") || count.Load() != 4 || shown != 9 {
+			t.Errorf("ended with %v after %d connections and %d frames", err, count.Load(), shown)
+		}
+	})
+	t.Run("by its caller at a gap", func(t *testing.T) {
+		c, _ := script(t, func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"aaaaaaaa.9","recovered":false}}`)
+			_, _, _ = c.Read(ctx)
+		})
+		enough := errors.New("enough")
+		err := c.Listen(t.Context(), client.Listener{
+			Channels: []string{"A", "B"}, Since: map[string]string{"A": "aaaaaaaa.1"}, OnFrame: func(client.Frame) error { return enough },
+		})
+		if !errors.Is(err, enough) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("before it begins", func(t *testing.T) {
+		c, count := script(t)
+		for _, l := range []client.Listener{{Channels: []string{"A,B"}}, {Channels: []string{"A"}, Since: map[string]string{"A": "x"}}} {
+			if err := c.Listen(t.Context(), l); eureka.CodeOf(err) != eureka.CodeInvalid || count.Load() != 0 {
+				t.Errorf("ended with %v", err)
+			}
 		}
 	})
 	t.Run("by its caller, whatever the error", func(t *testing.T) {

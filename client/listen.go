@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,16 +37,20 @@ type Frame struct {
 	Event   string          `json:"event,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
 	TS      int64           `json:"ts,omitempty"` // epoch milliseconds
-	Error   *struct {
-		Code    eureka.Code `json:"code"`
-		Message string      `json:"message"`
-	} `json:"error,omitempty"`
-	Raw []byte `json:"-"` // the frame as it came
+	Error   *FrameError     `json:"error,omitempty"`
+	Raw     []byte          `json:"-"` // the frame as it came, or as it would have
 }
 
-// Listener receives what happens while listening. OnFrame gets every frame but bye and subscribed; an error of it ends the listening and is
-// returned. OnState, which may be nil, is told in a sentence when the connection is there, is lost, or will be tried again, and when messages
-// were missed for good. Both are called one at a time.
+// FrameError is what an error frame says.
+type FrameError struct {
+	Code    eureka.Code `json:"code"`
+	Message string      `json:"message"`
+}
+
+// Listener receives what happens while listening. OnFrame gets every frame but bye and subscribed, and an error frame of code gap for each channel
+// on which messages may have been missed, whether the service says so or the way back shows it; an error of it ends the listening and is
+// returned. OnState, which may be nil, is told in a sentence when the connection is there, is lost, or will be tried again. Both are called one
+// at a time.
 type Listener struct {
 	Channels []string
 	Since    map[string]string // by channel: the cursor behind which to begin; none means now
@@ -67,8 +72,10 @@ type closing struct {
 type listening struct {
 	Listener
 
-	client *Client
-	since  map[string]string // by channel: the cursor of its newest message that OnFrame got
+	client  *Client
+	since   map[string]string // by channel: the cursor of its newest message that OnFrame got
+	begun   map[string]bool   // channels that were listened to already
+	refused map[string]bool   // channels that the present connection does not listen to
 }
 
 // reasonCode is the code of an error about the end.
@@ -79,14 +86,18 @@ func (c closing) reasonCode() eureka.Code {
 	return eureka.CodeGone
 }
 
-// Listen subscribes to the channels and goes on, through lost connections, until ctx ends, OnFrame returns an error, or the
-// service says not to come back. On channels with history what is published while the connection is away comes once it is back, in order and
-// once; where the service cannot show that this is all of it, and on channels without history, OnState says that messages may be missed.
+// Listen subscribes to the channels and goes on, through lost connections, until ctx ends, OnFrame returns an error, the service says not to
+// come back, or it refuses all channels. On channels with history what is published while the connection is away comes once it is back, in order
+// and once; where the service cannot show that this is all of it, and on channels without history, OnFrame gets a gap. CodeInvalid for a name
+// or cursor that is none.
 func (c *Client) Listen(ctx context.Context, l Listener) error {
 	if l.OnState == nil {
 		l.OnState = func(string) {}
 	}
-	run := &listening{Listener: l, client: c, since: maps.Clone(l.Since)}
+	if err := l.check(); err != nil {
+		return err
+	}
+	run := &listening{Listener: l, client: c, since: maps.Clone(l.Since), begun: map[string]bool{}}
 	if run.since == nil {
 		run.since = map[string]string{}
 	}
@@ -121,11 +132,31 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 	}
 }
 
+// check leaves each channel once, since the service answers for each once, and refuses what is no name or cursor.
+func (l *Listener) check() error {
+	asked := l.Channels
+	l.Channels = nil
+	for _, name := range asked {
+		if !slices.Contains(l.Channels, name) {
+			l.Channels = append(l.Channels, name)
+		}
+		if err := eureka.CheckName("channel", name); err != nil {
+			return err
+		}
+		if since := l.Since[name]; since != "" {
+			if _, err := eureka.ParseCursor("since", since); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // unsafe says which channels cannot be resumed.
 func (l *listening) unsafe() string {
 	var names []string
 	for _, name := range l.Channels {
-		if l.since[name] == "" {
+		if l.begun[name] && !l.refused[name] && l.since[name] == "" {
 			names = append(names, name)
 		}
 	}
@@ -146,6 +177,7 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		return closing{}, err
 	}
 	defer func() { _ = conn.CloseNow() }()
+	l.refused = map[string]bool{}
 	if first {
 		l.OnState("listening")
 	} else {
@@ -168,39 +200,60 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		if json.Unmarshal(text, &frame) != nil {
 			continue // a frame of a later version
 		}
-		switch frame.Action {
-		case "bye":
+		if frame.Action == "bye" {
 			end.after = byeAfter(frame.Data)
 			continue
-		case "subscribed":
-			l.began(frame)
-			continue
 		}
-		if err := l.OnFrame(frame); err != nil {
+		if err := l.take(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
-		}
-		if frame.ID != "" {
-			l.since[frame.Channel] = frame.ID
 		}
 	}
 }
 
-// began notes where a subscription begins.
-func (l *listening) began(f Frame) {
+// take hands a frame on and notes where each channel stands. An error ends the listening.
+func (l *listening) take(f Frame) error {
+	if f.Action == "subscribed" {
+		return l.began(f)
+	}
+	if err := l.OnFrame(f); err != nil {
+		return err
+	}
+	if f.ID != "" {
+		l.since[f.Channel] = f.ID
+	}
+	if f.Error == nil || f.Error.Code == eureka.CodeGap || f.Channel == "" {
+		return nil
+	}
+	if l.refused[f.Channel] = true; len(l.refused) < len(l.Channels) {
+		return nil
+	}
+	return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
+}
+
+// began notes where a subscription begins, and tells of what lies before that and cannot be had.
+func (l *listening) began(f Frame) error {
 	var data struct {
 		Cursor    string `json:"cursor"`
-		Recovered *bool  `json:"recovered"`
+		Recovered bool   `json:"recovered"`
 	}
-	if json.Unmarshal(f.Data, &data) != nil {
-		return
-	}
-	if data.Recovered != nil && !*data.Recovered {
-		l.OnState("messages of " + f.Channel + " may be missed: the service no longer has all that followed the last one")
-	}
-	if data.Recovered == nil || !*data.Recovered {
+	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
+	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
+	l.begun[f.Channel] = true
+	if !data.Recovered {
 		l.since[f.Channel] = data.Cursor
 	}
+	if !missed {
+		return nil
+	}
+	return l.OnFrame(gap(f.Channel))
+}
+
+// gap is the frame by which the service tells that messages may have been missed.
+func gap(channel string) Frame {
+	f := Frame{Action: "error", Channel: channel, Error: &FrameError{eureka.CodeGap, "messages may have been missed; fetch the state again"}}
+	f.Raw, _ = json.Marshal(f) // names and codes always encode
+	return f
 }
 
 func (c *Client) dial(ctx context.Context, channels []string) (*websocket.Conn, error) {

@@ -25,6 +25,11 @@ func TestReadmeCommandsAreRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	others, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths = append(paths, others...)
 	var scripts strings.Builder
 	for _, path := range paths {
 		text, err := os.ReadFile(path)

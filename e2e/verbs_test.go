@@ -233,7 +233,9 @@ func run1(ts *testscript.TestScript, program string, args []string) *process {
 	delete(worldOf(ts).processes, "until")
 	worldOf(ts).mu.Unlock()
 	p := start(ts, "until", program, args)
-	ts.Check(p.input.Close())
+	if err := p.input.Close(); !errors.Is(err, os.ErrClosed) { // the program may have ended first
+		ts.Check(err)
+	}
 	if err := p.wait(); err != nil && p.running() {
 		ts.Fatalf("%v", err)
 	}

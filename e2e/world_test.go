@@ -88,7 +88,10 @@ func lookPath(ts *testscript.TestScript, program string) (string, error) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY", "EUREKA_JWT_SECRET", "PORT"} {
+	for _, name := range []string{
+		"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY",
+		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN",
+	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -17,9 +20,9 @@ type keysCmd struct {
 
 // grant is what a credential lets its holder do.
 type grant struct {
-	Scope    []string `help:"What the holder may do: subscribe, publish, manage." default:"subscribe,publish" placeholder:"SCOPE,…"`
-	Channels []string `help:"Channels it may listen to and publish on, with * for any characters." default:"*" placeholder:"PATTERN,…"`
-	User     string   `help:"The user that its sockets belong to."`
+	Scope    []string `help:"What the holder may do, of subscribe, publish and manage; the first two by default." default:"subscribe,publish" placeholder:"SCOPE"`
+	Channels []string `help:"Channels it may listen to and publish on, with * for any characters; all by default." default:"*" placeholder:"PATTERN"`
+	User     string   `help:"The user that its sockets belong to." placeholder:"NAME"`
 }
 
 type createKeyCmd struct {
@@ -46,7 +49,7 @@ func (c *createKeyCmd) Run(s *session) error {
 	if s.json {
 		return s.printJSON(k)
 	}
-	return s.table([][]string{
+	err = s.table([][]string{
 		{"key", k.Key},
 		{"id", k.ID},
 		{"name", k.Name},
@@ -54,8 +57,9 @@ func (c *createKeyCmd) Run(s *session) error {
 		{"channels", strings.Join(k.Channels, " ")},
 		{"user", k.User},
 		{"expires", moment(k.ExpiresAt)},
-		{"", "the key is shown this once; the service keeps its hash alone"},
 	})
+	_, _ = fmt.Fprintln(s.stderr, "eureka: the key is shown this once; the service keeps its hash alone")
+	return err
 }
 
 type listKeysCmd struct{}
@@ -168,8 +172,8 @@ type tokenCmd struct {
 	For         time.Duration `help:"How long it is valid." default:"1h"`
 	Config      string        `help:"YAML file of settings." env:"EUREKA_CONFIG" placeholder:"FILE"`
 	JWTSecret   string        `name:"jwt-secret" help:"The setting jwt_secret of the service." env:"EUREKA_JWT_SECRET" placeholder:"SECRET"`
-	JWTIssuer   string        `name:"jwt-issuer" help:"Its setting jwt_issuer." env:"EUREKA_JWT_ISSUER"`
-	JWTAudience []string      `name:"jwt-audience" help:"Its setting jwt_audience." env:"EUREKA_JWT_AUDIENCE"`
+	JWTIssuer   string        `name:"jwt-issuer" help:"Its setting jwt_issuer." env:"EUREKA_JWT_ISSUER" placeholder:"ISSUER"`
+	JWTAudience []string      `name:"jwt-audience" help:"Its setting jwt_audience." env:"EUREKA_JWT_AUDIENCE" placeholder:"AUDIENCE"`
 }
 
 // Run mints a token and prints it, and nothing else, for use in a command substitution.
@@ -183,14 +187,27 @@ func (c *tokenCmd) Run(s *session) error {
 	}
 	now := time.Now()
 	id := eureka.Identity{
-		User: c.User, Scopes: scopes, Channels: c.Channels, IssuedAt: now.UnixMilli(), ExpiresAt: now.Add(c.For).UnixMilli(),
+		User: c.User, Scopes: scopes, Channels: c.Channels, IssuedAt: now.UnixMilli(), ExpiresAt: now.Add(c.For).UnixMilli(), TokenID: rand.Text(),
 	}
 	token, err := auth.MintHS256([]byte(c.JWTSecret), id, c.JWTIssuer, c.JWTAudience)
 	if err != nil {
-		return err
+		return inFlags(err)
 	}
 	if s.json {
-		return s.printJSON(map[string]any{"token": token, "user": c.User, "expiresAt": id.ExpiresAt / 1000 * 1000})
+		return s.printJSON(map[string]any{"token": token, "id": id.TokenID, "user": c.User, "expiresAt": id.ExpiresAt / 1000 * 1000})
 	}
 	return s.printf("%s\n", token)
+}
+
+// inFlags names what is wrong with a token as the command line does.
+func inFlags(err error) error {
+	e, ok := errors.AsType[*eureka.Error](err)
+	if !ok {
+		return err
+	}
+	flag := map[string]string{"secret": "jwt_secret", "expires_at": "for"}[e.Field]
+	if flag == "" {
+		return err
+	}
+	return eureka.FieldError(flag, "%s", strings.TrimPrefix(e.Message, e.Field+": "))
 }

@@ -9,7 +9,7 @@ import (
 
 type historyCmd struct {
 	Channel string `arg:"" help:"Id or alias of the channel."`
-	Since   string `help:"The id of a message: print what came behind it. Without it the newest messages." placeholder:"CURSOR"`
+	Since   string `help:"Print what came behind the message with this id, oldest first; without it the newest messages." placeholder:"CURSOR"`
 	Limit   int    `short:"n" help:"Messages at the most, 1 to 1000." default:"100"`
 }
 
@@ -38,12 +38,15 @@ func (c *historyCmd) Run(s *session) error {
 // historyEnd tells where the next read goes on.
 func historyEnd(h client.History) string {
 	words := fmt.Sprintf("%d messages", len(h.List))
+	if len(h.List) == 1 {
+		words = "1 message"
+	}
 	switch {
 	case h.Cursor == "":
 	case h.More:
-		words += ", go on with --since " + clean(h.Cursor)
+		words += ", and there are more: go on with --since " + clean(h.Cursor)
 	default:
-		words += ", the newest; what comes next is behind --since " + clean(h.Cursor)
+		words += "; what comes next is behind --since " + clean(h.Cursor)
 	}
 	return words
 }

@@ -254,7 +254,10 @@ func TestListen(t *testing.T) {
 	if r := <-done; r.code != 0 || strings.Count(r.stdout, `{"from":"stdin"}`) != 2 {
 		t.Errorf("%+v", r)
 	}
-	if r := run(t, environ, "listen", "a b"); r.code != 3 || !strings.Contains(r.stderr, "no channel left") {
+	if r := run(t, environ, "listen", "a b"); r.code != 3 || !strings.Contains(r.stderr, "channel: must be 1 to 128 characters") {
+		t.Errorf("a malformed name: %+v", r)
+	}
+	if r := run(t, environ, "listen", "0"); r.code != 3 || !strings.Contains(r.stderr, "no channel left") {
 		t.Errorf("a refused channel: %+v", r)
 	}
 }

@@ -19,6 +19,7 @@ type publishCmd struct {
 	Channel string `arg:"" help:"Id or alias of the channel."`
 	Data    string `arg:"" name:"json" help:"The message: one JSON value, or - to read it from standard input."`
 	Event   string `help:"What happened; message by default."`
+	Key     string `help:"An idempotency key: the same one within five minutes publishes once." placeholder:"KEY"`
 }
 
 // Run publishes one message.
@@ -31,14 +32,18 @@ func (c *publishCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	out, err := service.Publish(s.ctx, c.Channel, client.Message{Data: data, Event: c.Event})
+	out, err := service.Publish(s.ctx, c.Channel, client.Message{Data: data, Event: c.Event, Key: c.Key})
 	if err != nil {
 		return s.interrupted(err)
 	}
 	if s.json {
 		return s.printJSON(out)
 	}
-	return s.printf("published to %s, delivered to %d\n", out.Channel, out.Delivered)
+	as := ""
+	if out.ID != "" {
+		as = " as " + clean(out.ID)
+	}
+	return s.printf("published to %s%s, delivered to %d\n", out.Channel, as, out.Delivered)
 }
 
 // message reads a JSON value from an argument or, for "-", from standard input.
@@ -61,7 +66,7 @@ func (s *session) message(argument string) (json.RawMessage, error) {
 
 type listenCmd struct {
 	Channels []string `arg:"" name:"channel" help:"Ids or aliases of channels."`
-	Since    string   `help:"Begin behind this message: the id it had, or the cursor of a reply. For one channel; for several write CHANNEL@CURSOR." placeholder:"CURSOR"`
+	Since    string   `help:"Begin behind the message with this id, on a channel with history. For one channel; for several write CHANNEL@CURSOR." placeholder:"CURSOR"`
 	Count    int      `short:"n" help:"Stop after this many messages; 0 for never." default:"0"`
 }
 
@@ -78,7 +83,7 @@ func (c *listenCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	seen, refused := 0, 0
+	seen, newest := 0, map[string]string{}
 	err = service.Listen(s.ctx, client.Listener{
 		Channels: names,
 		Since:    since,
@@ -86,13 +91,11 @@ func (c *listenCmd) Run(s *session) error {
 			if err := s.printFrame(f); err != nil {
 				return err
 			}
-			switch {
-			case f.Action == eureka.ActionMessage:
+			if f.ID != "" {
+				newest[f.Channel] = f.ID
+			}
+			if f.Action == eureka.ActionMessage {
 				seen++
-			case f.Error != nil && f.Error.Code != eureka.CodeGap:
-				if refused++; refused >= len(names) {
-					return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
-				}
 			}
 			if c.Count > 0 && seen >= c.Count {
 				return errEnough
@@ -105,10 +108,23 @@ func (c *listenCmd) Run(s *session) error {
 			}
 		},
 	})
+	s.printNewest(newest)
 	if errors.Is(err, errEnough) {
 		return nil
 	}
 	return s.interrupted(err)
+}
+
+// printNewest tells how to go on behind what was printed last.
+func (s *session) printNewest(newest map[string]string) {
+	if s.json || len(newest) == 0 {
+		return
+	}
+	line := "eureka: go on from here with: eureka listen"
+	for _, name := range sortedKeys(newest) {
+		line += " " + clean(name) + "@" + clean(newest[name])
+	}
+	_, _ = fmt.Fprintln(s.stderr, line)
 }
 
 // positions parts the channels' names from the cursors behind which to begin.
@@ -126,11 +142,6 @@ func (c *listenCmd) positions() (names []string, since map[string]string, err er
 			return nil, nil, eureka.FieldError("since", "is for one channel; write CHANNEL@CURSOR for each of several")
 		}
 		since[names[0]] = c.Since
-	}
-	for _, cursor := range since {
-		if _, err := eureka.ParseCursor("since", cursor); err != nil {
-			return nil, nil, err
-		}
 	}
 	return names, since, nil
 }

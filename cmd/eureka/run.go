@@ -23,7 +23,7 @@ const (
 
 // cli is the grammar of the command line.
 type cli struct {
-	URL    string `help:"Address of the service to talk to." default:"${url}" env:"EUREKA_URL" placeholder:"URL"`
+	URL    string `help:"Address of the service to talk to, ${url} by default." default:"${url}" env:"EUREKA_URL" placeholder:"URL"`
 	Bearer string `name:"token" help:"Credential for the service: a token or an API key." env:"EUREKA_TOKEN" placeholder:"TOKEN"`
 	JSON   bool   `name:"json" help:"Print JSON for programs."`
 
@@ -37,6 +37,10 @@ type cli struct {
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a token, or all credentials of a user."`
 	Token      tokenCmd      `cmd:"" help:"Mint a token for development, signed with the setting jwt_secret."`
 	Config     configCmd     `cmd:"" help:"Print, check and document the settings."`
+	Deploy     deployCmd     `cmd:"" help:"Deploy the serverless service into an AWS account."`
+	Info       infoCmd       `cmd:"" help:"Show what is deployed."`
+	Remove     removeCmd     `cmd:"" help:"Remove a deployment with everything it holds."`
+	Simulate   simulateCmd   `cmd:"" help:"Run the serverless service on this machine, behind a simulated AWS with its limits, faults and costs."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
@@ -72,9 +76,11 @@ func (p program) run(ctx context.Context, args []string) int {
 		kong.Name("eureka"),
 		kong.Description("Real-time sockets for microservices."),
 		kong.Vars{"url": client.DefaultURL},
+		kong.Vars(simulateVars()),
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(helpOf),
 		kong.Resolvers(s.resolver()),
 	)
 	if err != nil {
@@ -114,7 +120,15 @@ func (s *session) settingsFile(args []string) (config.File, error) {
 	return config.ReadFile(path)
 }
 
-// ignoreEnvironment leaves the variables to the resolver. Flag.Envs stays, for the help.
+// helpOf is a flag's help with the variables that set it too.
+func helpOf(value *kong.Value) string {
+	if value.Flag == nil || len(value.Flag.Envs) == 0 {
+		return value.Help
+	}
+	return value.Help + " ($" + strings.Join(value.Flag.Envs, ", $") + ")"
+}
+
+// ignoreEnvironment leaves the variables to the resolver. Flag.Envs stays, for that and for the help.
 func ignoreEnvironment(node *kong.Node) {
 	for _, flag := range node.Flags {
 		flag.Tag.Envs = nil
@@ -178,6 +192,9 @@ func (s *session) fail(err error) int {
 	var own *eureka.Error
 	if !errors.As(err, &own) {
 		message = err.Error() // an error of the command line's own parts; nobody but its user sees it
+	}
+	if code == eureka.CodeUnauthenticated && s.token == "" && !s.json {
+		message += "; give this command one with --token or EUREKA_TOKEN"
 	}
 	s.complain(code, message)
 	if own != nil && own.Err != nil && !s.json {

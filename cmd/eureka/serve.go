@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"eureka"
@@ -98,10 +99,24 @@ func (c *serveCmd) announce(s *session, a *app.App) {
   engine      %[4]s
   access      %[5]s
 
-  try         wscat -c 'ws://%[3]s?channels=1000001'
-              curl -d '{"data":{"message":"hello"}}' http://%[3]s/sockets/1000001/broadcast
+  try         %[6]s
 
-`, version(), a.Node(), host, storage, access)
+`, version(), a.Node(), host, storage, access, strings.Join(c.hints(host), "\n              "))
+}
+
+// hints are commands to begin with.
+func (c *serveCmd) hints(host string) []string {
+	if !c.Authenticated() {
+		return []string{
+			"wscat -c 'ws://" + host + "?channels=1000001'",
+			`curl -d '{"data":{"message":"hello"}}' http://` + host + "/sockets/1000001/broadcast",
+		}
+	}
+	var hints []string
+	if c.AdminKey != "" {
+		hints = append(hints, `curl -H "X-Api-Key: $EUREKA_ADMIN_KEY" -d '{"name":"my-service","scopes":["publish"]}' http://`+host+"/keys")
+	}
+	return append(hints, `wscat -H "Authorization: Bearer $EUREKA_TOKEN" -c 'ws://`+host+"?channels=1000001'")
 }
 
 // natsURL is the address of the external NATS without its credentials.

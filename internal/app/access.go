@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"eureka"
 	"eureka/internal/auth"
@@ -22,15 +24,11 @@ func (a *App) newAccess(ctx context.Context) (*access, error) {
 	if err != nil || !s.Authenticated() {
 		return &access{hosts: hosts}, err
 	}
-	var tokens *auth.Tokens
-	issuers, err := s.Issuers()
+	tokens, err := s.Tokens(auth.TokenOptions{Log: a.options.Log})
 	if err != nil {
 		return nil, err
 	}
-	if len(issuers) > 0 {
-		if tokens, err = auth.NewTokens(auth.TokenOptions{Issuers: issuers, Log: a.options.Log}); err != nil {
-			return nil, err
-		}
+	if tokens != nil {
 		if err := tokens.Warm(ctx); err != nil {
 			a.options.Log.Warn("the keys of tokens cannot be fetched yet", slog.Any("error", err))
 		}
@@ -39,12 +37,20 @@ func (a *App) newAccess(ctx context.Context) (*access, error) {
 	return &access{authenticator: authenticator}, err
 }
 
-// identify is who is behind a request.
-func (x *access) identify(r *http.Request) (eureka.Identity, error) {
+// handshake is who is behind a WebSocket handshake.
+func (x *access) handshake(r *http.Request) (eureka.Identity, error) {
 	if x.authenticator != nil {
-		return x.authenticator.Identify(r)
+		return x.authenticator.Handshake(r)
 	}
 	return auth.OpenIdentity(r)
+}
+
+// request is who is behind an HTTP request.
+func (x *access) request(r *http.Request) (eureka.Identity, error) {
+	if x.authenticator != nil {
+		return x.authenticator.Request(r)
+	}
+	return eureka.Everyone(""), nil
 }
 
 // verify returns the check of a credential, nil on an open service.
@@ -62,6 +68,25 @@ func (x *access) revoked(id eureka.Identity) bool {
 	}
 	id.ExpiresAt = 0 // the gateway closes what has expired by itself, and says so
 	return x.authenticator.Check(id) != nil
+}
+
+// revoker looks for revoked sockets: once after the last change, however many changes come while it looks.
+type revoker struct {
+	waiting atomic.Bool
+	mu      sync.Mutex
+}
+
+// run calls look in a goroutine, unless a call is waiting already.
+func (r *revoker) run(look func()) {
+	if r.waiting.Swap(true) {
+		return
+	}
+	go func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.waiting.Store(false) // what changes from now on may be missed by this look
+		look()
+	}()
 }
 
 // guard refuses requests to other host names than the service's, before anything else sees them.

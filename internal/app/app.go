@@ -53,6 +53,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
+	closing  revoker
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
@@ -126,24 +127,26 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limited := newLimited(registry)
 	c, err := core.New(core.Options{
 		Ports: core.Ports{
 			Channels: a.engine.Channels(), Sockets: a.engine.Sockets(), Fanout: a.engine.Fanout(), Sender: a.engine.Sender(),
 			History: a.engine.History(), Requests: a.engine.Requests(), Credentials: a.engine.Credentials(),
 		},
 		Node: a.node, AllowUndeclared: s.AllowUndeclared(), Verify: who.verify(),
-		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Log: a.options.Log,
+		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Limited: limited, Log: a.options.Log,
 	})
 	if err != nil {
 		return err
 	}
-	sockets, err := a.newGateway(c, hub, origins, who, registry)
+	parts := parts{core: c, hub: hub, origins: origins, access: who, registry: registry, limited: limited}
+	sockets, err := a.newGateway(parts)
 	if err != nil {
 		return err
 	}
 	a.gateway, a.access = sockets, who
 	a.revoking.Store(sockets)
-	api, err := a.newAPI(c, hub, origins, who, registry)
+	api, err := a.newAPI(parts)
 	if err != nil {
 		return err
 	}
@@ -158,7 +161,7 @@ func (a *App) open(ctx context.Context) error {
 // closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
 func (a *App) closeRevoked() {
 	if sockets := a.revoking.Load(); sockets != nil {
-		go sockets.CloseRevoked(a.access.revoked)
+		a.closing.run(func() { sockets.CloseRevoked(a.access.revoked) })
 	}
 }
 

@@ -14,10 +14,32 @@ import (
 	"eureka/internal/httpapi"
 )
 
-func (a *App) newGateway(c *core.Core, hub *gateway.Hub, origins *auth.Origins, who *access, registry *prometheus.Registry) (*gateway.Gateway, error) {
+// parts are what the edges are made of.
+type parts struct {
+	core     *core.Core
+	hub      *gateway.Hub
+	origins  *auth.Origins
+	access   *access
+	registry *prometheus.Registry
+	limited  func(setting string)
+}
+
+// newLimited counts refusals by the setting whose limit was reached. All that can be counted is there from the start, with 0.
+func newLimited(registry *prometheus.Registry) func(setting string) {
+	counter := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "eureka_limited_total", Help: "What was refused because of a limit, by the setting that has it.",
+	}, []string{"setting"})
+	registry.MustRegister(counter)
+	for _, setting := range append(gateway.LimitSettings(), "max_subscriptions", "max_body_bytes") {
+		counter.WithLabelValues(setting)
+	}
+	return func(setting string) { counter.WithLabelValues(setting).Inc() }
+}
+
+func (a *App) newGateway(p parts) (*gateway.Gateway, error) {
 	s := a.options.Settings
 	return gateway.New(gateway.Options{
-		Hub: hub, Handler: c, Origins: origins, Identify: who.identify, Revoked: who.revoked,
+		Hub: p.hub, Handler: p.core, Origins: p.origins, Identify: p.access.handshake, Revoked: p.access.revoked,
 		NewID: func() string { return natsengine.NewSocketID(a.node) },
 		Limits: gateway.Limits{
 			QueueBytes: int(s.QueueBytes), QueueFrames: s.QueueFrames, PingInterval: s.PingInterval, IdleTimeout: s.IdleTimeout,
@@ -25,20 +47,20 @@ func (a *App) newGateway(c *core.Core, hub *gateway.Hub, origins *auth.Origins, 
 			MaxSockets: s.MaxSockets, MaxSocketsPerUser: s.MaxSocketsPerUser, ConnectsPerSecond: s.ConnectsPerSecond,
 			UserConnectsPerSecond: s.ConnectsPerSecondPerUser, FramesPerSecond: s.FramesPerSecond, PublishesPerSecond: s.PublishesPerSecond,
 		},
-		Log: a.options.Log, Metrics: registry,
+		Limited: p.limited, Log: a.options.Log, Metrics: p.registry,
 	})
 }
 
-func (a *App) newAPI(c *core.Core, hub *gateway.Hub, origins *auth.Origins, who *access, registry *prometheus.Registry) (http.Handler, error) {
+func (a *App) newAPI(p parts) (http.Handler, error) {
 	return httpapi.New(httpapi.Options{
-		Core: c, OriginAllowed: origins.Allowed, Identify: who.identify, Ready: a.ready,
+		Core: p.core, OriginAllowed: p.origins.Allowed, Identify: p.access.request, Ready: a.ready,
 		Hello: func() httpapi.Hello {
 			return httpapi.Hello{
 				Name: "eureka-sockets", Version: a.options.Version, Mode: "self-hosted", Node: a.node,
-				Uptime: time.Since(a.started).Milliseconds(), Sockets: hub.Sockets(),
+				Uptime: time.Since(a.started).Milliseconds(), Sockets: p.hub.Sockets(),
 			}
 		},
-		Gatherer: registry, Registerer: registry, MaxBody: int64(a.options.Settings.MaxBodyBytes), Log: a.options.Log,
+		Gatherer: p.registry, Registerer: p.registry, MaxBody: int64(a.options.Settings.MaxBodyBytes), Limited: p.limited, Log: a.options.Log,
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,17 +61,44 @@ func NewAuthenticator(o AuthenticatorOptions) (*Authenticator, error) {
 	return a, nil
 }
 
-// Identify says who is behind a request. CodeUnauthenticated without a valid credential; CodeInvalid when the request carries several.
-func (a *Authenticator) Identify(r *http.Request) (eureka.Identity, error) {
-	credential, err := credentialOf(r)
-	if err != nil {
-		return eureka.Identity{}, err
+// Handshake says who is behind a WebSocket handshake. Its credential is in a header, in the subprotocol bearer.<credential>, or in the
+// query, since browsers give no other choice. CodeUnauthenticated without a valid credential; CodeInvalid when there are several.
+func (a *Authenticator) Handshake(r *http.Request) (eureka.Identity, error) {
+	found := inHeaders(r.Header)
+	for _, value := range r.Header.Values("Sec-Websocket-Protocol") {
+		for protocol := range strings.SplitSeq(value, ",") {
+			if credential, ok := strings.CutPrefix(strings.TrimSpace(protocol), protocolStart); ok {
+				found = append(found, credential)
+			}
+		}
 	}
-	if credential == "" {
-		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated,
-			"a credential is needed: Authorization: Bearer <token>, the WebSocket subprotocol bearer.<token>, or X-Api-Key")
+	return a.only(r, append(found, inQuery(r.URL.Query())...),
+		"a credential is needed: Authorization: Bearer <credential>, the subprotocol bearer.<credential>, or X-Api-Key")
+}
+
+// Request says who is behind an HTTP request. Its credential is in a header alone: addresses are kept by proxies and by histories. The
+// errors are those of Handshake, and CodeInvalid for a credential in the query.
+func (a *Authenticator) Request(r *http.Request) (eureka.Identity, error) {
+	if len(given(inQuery(r.URL.Query()))) > 0 {
+		return eureka.Identity{}, eureka.Errorf(eureka.CodeInvalid,
+			"a credential in the query is taken from WebSocket handshakes alone; send Authorization: Bearer <credential>, or X-Api-Key")
 	}
-	return a.Verify(r.Context(), credential)
+	return a.only(r, inHeaders(r.Header), "a credential is needed: Authorization: Bearer <credential>, or X-Api-Key")
+}
+
+// only says who is behind the one credential of a request; missing tells that there is none.
+func (a *Authenticator) only(r *http.Request, found []string, missing string) (eureka.Identity, error) {
+	found = given(found)
+	switch {
+	case len(found) == 1:
+		return a.Verify(r.Context(), found[0])
+	case len(found) > 1:
+		return eureka.Identity{}, eureka.Errorf(eureka.CodeInvalid, "the request carries more than one credential; send one")
+	case r.Header.Get("Authorization") != "":
+		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated, "Authorization: the only scheme is Bearer, and a credential must follow it")
+	default:
+		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated, "%s", missing)
+	}
 }
 
 // Verify says who is behind a credential. CodeUnauthenticated when it is not valid, expired or revoked; CodeUnavailable when that cannot be
@@ -132,56 +161,35 @@ func (a *Authenticator) verifyKey(credential string) (eureka.Identity, error) {
 		return eureka.Identity{}, wrong
 	}
 	k, ok := a.keys.Key(id)
+	var want [sha256.Size]byte // of no secret, and compared for an unknown id too: time does not tell which ids exist
+	ok = ok && copy(want[:], k.Hash) == len(k.Hash) && len(k.Hash) == len(want)
 	sum := sha256.Sum256([]byte(secret))
-	// The comparison is made for an unknown id too, so that time does not tell which ids exist.
-	if subtle.ConstantTimeCompare(sum[:], k.Hash) != 1 || !ok {
+	if subtle.ConstantTimeCompare(sum[:], want[:]) != 1 || !ok {
 		return eureka.Identity{}, wrong
 	}
 	return k.Identity(), nil
 }
 
-// credentialOf finds the one credential of a request, "" for none.
-func credentialOf(r *http.Request) (string, error) {
+// inHeaders returns the credentials in the headers that every kind of request may have. Authorization of another scheme is none of ours: a
+// proxy may want it, and AWS clients sign with it.
+func inHeaders(header http.Header) []string {
 	var found []string
-	add := func(value string) {
-		if value != "" {
-			found = append(found, value)
+	for _, value := range header.Values("Authorization") {
+		if scheme, credential, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
+			found = append(found, strings.TrimSpace(credential))
 		}
 	}
-	for _, value := range r.Header.Values("Authorization") {
-		scheme, credential, ok := strings.Cut(value, " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
-			return "", eureka.Errorf(eureka.CodeUnauthenticated, "Authorization: only the scheme Bearer is taken")
-		}
-		add(strings.TrimSpace(credential))
-	}
-	for _, value := range r.Header.Values("Sec-Websocket-Protocol") {
-		for protocol := range strings.SplitSeq(value, ",") {
-			if credential, ok := strings.CutPrefix(strings.TrimSpace(protocol), protocolStart); ok {
-				add(credential)
-			}
-		}
-	}
-	query := r.URL.Query()
-	for _, name := range []string{"X-Api-Key", "X-Lemon-Identity"} {
-		for _, value := range r.Header.Values(name) {
-			add(value)
-		}
-		for _, value := range query[strings.ToLower(name)] {
-			add(value)
-		}
-	}
-	for _, value := range query["access_token"] {
-		add(value)
-	}
-	switch len(found) {
-	case 0:
-		return "", nil
-	case 1:
-		return found[0], nil
-	default:
-		return "", eureka.Errorf(eureka.CodeInvalid, "the request carries more than one credential; send one")
-	}
+	return append(append(found, header.Values("X-Api-Key")...), header.Values("X-Lemon-Identity")...)
+}
+
+// inQuery returns the credentials in a query; the last two names are those of the original's clients.
+func inQuery(query url.Values) []string {
+	return slices.Concat(query["access_token"], query["x-api-key"], query["x-lemon-identity"])
+}
+
+// given leaves out what is empty: the original's clients send their parameters whether they have a value or not.
+func given(credentials []string) []string {
+	return slices.DeleteFunc(credentials, func(credential string) bool { return credential == "" })
 }
 
 // NewKey makes an API key with a new id and secret. credential is what its holder sends; it cannot be had again.

@@ -21,10 +21,11 @@ func NewHosts(allowed []string, all bool) (*Hosts, error) {
 	h := &Hosts{all: all}
 	for _, name := range allowed {
 		name = strings.ToLower(strings.TrimSpace(name))
-		if name == "" || strings.ContainsAny(name, "/@? ") {
+		host := hostName(name)
+		if host == "" || strings.ContainsAny(name, "/@?#*, ") {
 			return nil, eureka.FieldError("allowed_hosts", "%q is no host name", name)
 		}
-		h.allowed = append(h.allowed, hostName(name))
+		h.allowed = append(h.allowed, host)
 	}
 	return h, nil
 }
@@ -38,9 +39,12 @@ func (h *Hosts) Allowed(r *http.Request) error {
 	return eureka.Errorf(eureka.CodeForbidden, "a service without authentication answers to localhost alone; name others with the setting allowed_hosts")
 }
 
-// hostName is a host without its port and brackets.
+// hostName is a host without its port and brackets; "" when what stands for the port is none.
 func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if strings.ContainsFunc(port, func(r rune) bool { return r < '0' || r > '9' }) {
+			return ""
+		}
 		host = name
 	}
 	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"eureka"
@@ -30,6 +31,15 @@ type Issuer struct {
 	Secret     []byte   // HS256 key, at least 32 bytes
 	PEM        []byte   // one public key (PKIX), or a certificate of which the key alone is used
 	JWKS       string   // address of the issuer's keys; https, or http on this machine alone
+}
+
+// JWKSIssuer reads an entry of the setting jwt_jwks: an address, or ISSUER=ADDRESS. name is the issuer of an entry that names none.
+func JWKSIssuer(entry, name string) Issuer {
+	// An issuer is most often an address itself, so only "=http" parts the two. No issuer has a query, but the address of keys may.
+	if issuer, address, named := strings.Cut(entry, "=http"); named && !strings.Contains(issuer, "?") {
+		return Issuer{Name: issuer, JWKS: strings.TrimSpace("http" + address)}
+	}
+	return Issuer{Name: name, JWKS: strings.TrimSpace(entry)}
 }
 
 // TokenOptions are what [NewTokens] needs.

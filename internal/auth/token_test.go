@@ -125,6 +125,8 @@ func TestVerifyClaims(t *testing.T) {
 		{"mark with wildcard inside", c{"sub": "a*a"}, "channels"},
 		{"mark with bad letters", c{"sub": "ada@example.com"}, "channels"},
 		{"mark within itself", c{"sub": "{sub}"}, "channels"},
+		{"filters", c{"filters": c{"news": "data.id == 1"}}, "filters"},
+		{"filters of another type", c{"filters": []string{}}, "filters"},
 		{"mark too long", c{"sub": "ada", "channels": []string{strings.Repeat("{sub}", 200)}}, "channels"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -168,6 +170,7 @@ func TestVerifyIdentity(t *testing.T) {
 		{"anonymous", c{"sub": nil, "channels": []string{"news"}}, func(i *id) { i.User, i.Channels = "", []string{"news"} }},
 		{"mark twice", c{"channels": []string{"a.{sub}.{sub}"}}, func(i *id) { i.Channels = []string{"a.ada.ada"} }},
 		{"sub outside of names", c{"sub": "ada@example.com *", "channels": []string{"*"}}, func(i *id) { i.User, i.Channels = "ada@example.com *", []string{"*"} }},
+		{"no filter", c{"filters": c{}}, func(*id) {}},
 		{"other claims", c{"email": "a@b", "Exp": 1, "EXP": 1, "SUB": "eve"}, func(*id) {}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

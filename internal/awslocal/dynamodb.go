@@ -37,7 +37,7 @@ func StartDynamoDB(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "socket")
-	p, err := run(netbox, socket, insidePort, java, "-Xmx512m", "-XX:TieredStopAtLevel=1",
+	p, err := run(ctx, netbox, socket, insidePort, java, "-Xmx512m", "-XX:TieredStopAtLevel=1",
 		"-Djava.library.path="+filepath.Join(filepath.Dir(jars[0]), "DynamoDBLocal_lib"), "-jar", jars[0],
 		"-inMemory", "-sharedDb", "-disableTelemetry", "-port", insidePort)
 	if err != nil {
@@ -80,21 +80,22 @@ func (p *Process) forward(ctx context.Context, socket string) (endpoint string, 
 		return "", err
 	}
 	p.clean = append(p.clean, func() { _ = listener.Close() })
+	ctx = context.WithoutCancel(ctx)
 	go func() {
 		for {
 			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go relay(client, socket)
+			go relay(ctx, client, socket)
 		}
 	}()
 	return "http://" + listener.Addr().String(), nil
 }
 
-func relay(client net.Conn, socket string) {
+func relay(ctx context.Context, client net.Conn, socket string) {
 	defer func() { _ = client.Close() }()
-	server, err := (&net.Dialer{}).DialContext(context.Background(), "unix", socket)
+	server, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return
 	}

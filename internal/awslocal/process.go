@@ -58,9 +58,10 @@ type Process struct {
 	once    sync.Once
 }
 
-// run starts a program that ends with its standard input.
-func run(name string, args ...string) (*Process, error) {
-	p := &Process{command: exec.CommandContext(context.Background(), name, args...), output: &tail{}, ended: make(chan struct{})}
+// run starts a program that ends with its standard input. It outlives ctx.
+func run(ctx context.Context, name string, args ...string) (*Process, error) {
+	command := exec.CommandContext(context.WithoutCancel(ctx), name, args...) //nolint:gosec // what this package installs
+	p := &Process{command: command, output: &tail{}, ended: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = p.output, p.output
 	var err error
 	if p.input, err = p.command.StdinPipe(); err != nil {

@@ -37,7 +37,7 @@ func StartQueues(ctx context.Context) (*Process, error) {
 	if err := listener.Close(); err != nil {
 		return nil, err
 	}
-	p, err := run(node, "--input-type=module", "--eval", queuesScript, folder, port)
+	p, err := run(ctx, node, "--input-type=module", "--eval", queuesScript, folder, port)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,17 +22,60 @@ func (s Settings) takesTokens() bool {
 	return s.JWTSecret != "" || s.JWTPublicKey != "" || len(s.JWTJWKS) > 0
 }
 
+// access checks who may come in.
+func (s Settings) access() error {
+	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
+		return err
+	}
+	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
+		return err
+	}
+	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
+		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
+	}
+	_, err := s.Tokens(auth.TokenOptions{})
+	return err
+}
+
 // AllowUndeclared reports whether channels that nobody created may be used.
 func (s Settings) AllowUndeclared() bool {
 	return s.UndeclaredChannels == UndeclaredAllow || (s.UndeclaredChannels != UndeclaredDeny && !s.Authenticated())
 }
 
-// Issuers are the sources of tokens that the settings name; none when the service takes no tokens. CodeInvalid or CodeNotFound for a bad
-// public key file.
-func (s Settings) Issuers() ([]auth.Issuer, error) {
-	var issuers []auth.Issuer
+// Tokens makes the verifier of the tokens that the settings ask for, nil when the service takes none. It reads the file of a public key and
+// fetches nothing. CodeInvalid names the setting at fault. The options' issuers are those of the settings.
+func (s Settings) Tokens(o auth.TokenOptions) (*auth.Tokens, error) {
+	sources, err := s.sources()
+	if err != nil || len(sources) == 0 {
+		return nil, err
+	}
+	names := map[string]string{}
+	o.Issuers = nil
+	for _, source := range sources {
+		if other, twice := names[source.Name]; twice && source.setting != "jwt_jwks" {
+			return nil, eureka.FieldError(source.setting, "cannot be set beside %s: they would speak for the same issuer; the keys of others belong in jwt_jwks, each with its name", other)
+		}
+		names[source.Name] = source.setting
+		o.Issuers = append(o.Issuers, source.Issuer)
+	}
+	tokens, err := auth.NewTokens(o)
+	if err != nil {
+		return nil, named(err, sources)
+	}
+	return tokens, nil
+}
+
+// source is an issuer with the setting that its key comes from.
+type source struct {
+	auth.Issuer
+
+	setting string
+}
+
+func (s Settings) sources() ([]source, error) {
+	var sources []source
 	if s.JWTSecret != "" {
-		issuers = append(issuers, auth.Issuer{Name: s.JWTIssuer, Secret: []byte(s.JWTSecret)})
+		sources = append(sources, source{auth.Issuer{Name: s.JWTIssuer, Secret: []byte(s.JWTSecret)}, "jwt_secret"})
 	}
 	if s.JWTPublicKey != "" {
 		info, err := os.Stat(s.JWTPublicKey)
@@ -40,22 +86,43 @@ func (s Settings) Issuers() ([]auth.Issuer, error) {
 		if err != nil {
 			return nil, eureka.WrapError(eureka.CodeInvalid, err, "jwt_public_key: %s cannot be read", s.JWTPublicKey)
 		}
-		issuers = append(issuers, auth.Issuer{Name: s.JWTIssuer, PEM: text})
+		sources = append(sources, source{auth.Issuer{Name: s.JWTIssuer, PEM: text}, "jwt_public_key"})
 	}
 	for _, entry := range s.JWTJWKS {
-		// An issuer is most often an address itself, so only "=http" parts the two.
-		name, address, named := strings.Cut(entry, "=http")
-		if named {
-			address = "http" + address
-		} else {
-			name, address = s.JWTIssuer, entry
+		sources = append(sources, source{auth.JWKSIssuer(entry, s.JWTIssuer), "jwt_jwks"})
+	}
+	for i := range sources {
+		sources[i].Audience = s.JWTAudience
+	}
+	return sources, nil
+}
+
+// issuerField is the place of an error in the list of issuers.
+var issuerField = regexp.MustCompile(`^issuers\[(\d+)\](\.\w+)?$`)
+
+// named is an error about issuers in the words of the settings.
+func named(err error, sources []source) error {
+	var e *eureka.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	setting := "jwt_jwks"
+	if at := issuerField.FindStringSubmatch(e.Field); at != nil {
+		i, _ := strconv.Atoi(at[1]) // digits
+		setting = sources[i].setting
+		switch {
+		case at[2] == ".audience":
+			setting = "jwt_audience"
+		case at[2] == ".name" && sources[i].Name == "":
+			return eureka.FieldError("jwt_issuer", "is needed: with several sources of keys each must have an issuer's name, here or as ISSUER=ADDRESS in jwt_jwks")
+		case at[2] == ".name":
+			return eureka.FieldError(setting, "names the issuer %q twice", sources[i].Name)
 		}
-		issuers = append(issuers, auth.Issuer{Name: name, JWKS: address})
 	}
-	for i := range issuers {
-		issuers[i].Audience = s.JWTAudience
-	}
-	return issuers, nil
+	_, text, _ := strings.Cut(e.Message, ": ")
+	translated := eureka.FieldError(setting, "%s", text)
+	translated.Err = e.Err
+	return translated
 }
 
 // SyncInterval reads the setting sync: always, or an interval.

@@ -2,7 +2,7 @@
 // environment variables, the file's keys, their checks and their documentation all follow from that declaration.
 //
 // A setting's value comes from the flag, else the environment, else the file, else its default. The package never opens
-// anything but the file it is given, and never prints a secret.
+// anything but the file it is given and the key file that a setting names, and never prints a secret.
 package config
 
 import (
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"eureka"
-	"eureka/internal/auth"
 )
 
 // UndeclaredPolicy says what happens on channel ids that nobody created.
@@ -37,13 +36,13 @@ type Settings struct {
 	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
 	Replicas                 int              `help:"Copies of the state on a NATS cluster: 1 to 5." default:"1" env:"EUREKA_REPLICAS"`
 	Node                     string           `help:"Id of this node, 8 characters of a-z and 2-7. Empty: a new one at each start." default:"" env:"EUREKA_NODE"`
-	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN,…"`
-	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST,…"`
+	AllowedOrigins           []string         `help:"Origins of browser pages that may connect, such as https://app.example.com or https://*.example.com; pages of localhost always may." default:"" env:"EUREKA_ALLOWED_ORIGINS" placeholder:"ORIGIN"`
+	AllowedHosts             []string         `help:"Host names that a service without authentication answers to, beside localhost; behind a proxy, the proxy's." default:"" env:"EUREKA_ALLOWED_HOSTS" placeholder:"HOST"`
 	Insecure                 bool             `help:"Listen on other than loopback addresses although the service has no authentication: everyone who reaches the port may do everything." default:"false" env:"EUREKA_INSECURE"`
 	AdminKey                 string           `help:"Credential that may do everything, at least 32 characters: with it the first API keys are made. Switches authentication on." default:"" env:"EUREKA_ADMIN_KEY" placeholder:"KEY" secret:"all"`
 	JWTSecret                string           `name:"jwt-secret" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Switches authentication on." default:"" env:"EUREKA_JWT_SECRET" placeholder:"SECRET" secret:"all"`
 	JWTPublicKey             string           `name:"jwt-public-key" help:"PEM file with the public key of tokens signed with RS256, ES256 or EdDSA. Switches authentication on." default:"" env:"EUREKA_JWT_PUBLIC_KEY" placeholder:"FILE"`
-	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL,…"`
+	JWTJWKS                  []string         `name:"jwt-jwks" help:"Address of an issuer's public keys (JWKS), or ISSUER=ADDRESS for each of several issuers. Switches authentication on." default:"" env:"EUREKA_JWT_JWKS" placeholder:"URL,…" secret:"url"`
 	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
 	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
 	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
@@ -88,23 +87,13 @@ func (s Settings) Verify() error {
 	if s.Insecure && s.Authenticated() {
 		return eureka.FieldError("insecure", "says that there is no authentication, but there is; leave it out")
 	}
-	if err := s.bounds(); err != nil {
-		return err
-	}
-	if err := s.engine(); err != nil {
-		return err
-	}
-	if _, err := auth.NewOrigins(s.AllowedOrigins); err != nil {
-		return err
-	}
-	if _, err := auth.NewHosts(s.AllowedHosts, s.Insecure); err != nil {
-		return err
+	for _, check := range []func() error{s.bounds, s.engine, s.access} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if _, _, err := s.SyncInterval(); err != nil {
 		return err
-	}
-	if s.AdminKey != "" && len(s.AdminKey) < auth.MinAdminKey {
-		return eureka.FieldError("admin_key", "must have at least %d characters", auth.MinAdminKey)
 	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)

@@ -30,16 +30,30 @@ func (c *Core) reach(ctx context.Context, who eureka.Identity, scope eureka.Scop
 	return t, err
 }
 
-// reachEvent checks that an identity may report an event: its channels must cover service:modelType, service:modelType:modelId, or the
-// channel that the event names.
-func (c *Core) reachEvent(who eureka.Identity, ev eureka.Event) error {
-	names := []string{ev.ChannelID, eureka.ModelName(ev.Service, ev.ModelType, ""), eureka.ModelName(ev.Service, ev.ModelType, ev.ModelID)}
+// reachEvent checks that an identity may report an event: it must cover each name that the event goes to, which are the channel that
+// the event names, service:modelType and service:modelType:modelId.
+func (c *Core) reachEvent(ctx context.Context, who eureka.Identity, ev eureka.Event) error {
 	if ev.ChannelID != "" {
-		// Naming a channel is a second way to reach one, so it is checked by itself.
-		names = names[:1]
+		if _, err := c.reach(ctx, who, eureka.ScopePublish, ev.ChannelID); err != nil {
+			return err
+		}
 	}
-	if names[0] == "" && names[1] == "" && names[2] == "" {
-		names[1] = ev.Service + ":" + ev.ModelType // no channel has this name, but a pattern may cover it
+	if ev.Service == "" || ev.ModelType == "" {
+		return nil
 	}
-	return who.CanReach(eureka.ScopePublish, c.nowMillis(), names...)
+	// Not eureka.ModelName: that a name is too long for a channel of its own does not keep the event from those of its model.
+	names := []string{ev.Service + ":" + ev.ModelType}
+	if ev.ModelID != "" {
+		names = append(names, names[0]+":"+ev.ModelID)
+	}
+	for _, name := range names {
+		err := who.CanReach(eureka.ScopePublish, c.nowMillis(), name)
+		if eureka.CodeOf(err) == eureka.CodeForbidden && who.Scopes&eureka.ScopePublish != 0 {
+			return eureka.Errorf(eureka.CodeForbidden, "the event goes to the channels of %q, which the credential does not cover", clip(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

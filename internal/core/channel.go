@@ -61,6 +61,7 @@ func (c *Core) Channel(ctx context.Context, who eureka.Identity, name string) (C
 }
 
 // UpdateChannel changes a channel's fields and returns it as it is then. Without a revision in the patch the last writer wins field by field.
+// CodeUnavailable also when history was switched off and not removed: the same call again does the rest.
 func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name string, p ChannelPatch) (ChannelView, error) {
 	if err := c.may(who, eureka.ScopeManage); err != nil {
 		return ChannelView{}, err
@@ -73,7 +74,6 @@ func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name stri
 		if p.Revision != 0 && p.Revision != ch.Revision {
 			return ChannelView{}, eureka.Errorf(eureka.CodeConflict, "channel %q is at revision %d, not %d; read it again", name, ch.Revision, p.Revision)
 		}
-		had := ch.History != nil
 		p.apply(&ch)
 		ch.UpdatedAt = max(c.nowMillis(), ch.UpdatedAt)
 		if err := ch.Validate(); err != nil {
@@ -82,8 +82,11 @@ func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name stri
 		updated, err := c.ports.Channels.Update(ctx, ch)
 		switch {
 		case err == nil:
-			if had && updated.History == nil {
-				c.forget(ctx, updated.ID)
+			if p.History != nil && updated.History == nil {
+				// Were it switched on again, what was published in between would be a hole that nobody notices.
+				if err := c.ports.History.Forget(context.WithoutCancel(ctx), updated.ID); err != nil {
+					return ChannelView{}, eureka.WrapError(eureka.CodeUnavailable, err, "history is switched off, but what was retained could not be removed; try again")
+				}
 			}
 			return c.view(ctx, updated), nil
 		case eureka.CodeOf(err) != eureka.CodeConflict || p.Revision != 0 || try == maxUpdateTries || !c.moved(ctx, ch):

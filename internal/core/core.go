@@ -39,8 +39,10 @@ type Options struct {
 	MaxAge time.Duration
 	// Verify says who a token stands for, for the refresh action; nil when the service has no authentication.
 	Verify func(ctx context.Context, token string) (eureka.Identity, error)
-	Now    func() time.Time // nil means time.Now
-	Log    *slog.Logger
+	// Limited is told the setting whose limit refused something; nil for nobody.
+	Limited func(setting string)
+	Now     func() time.Time // nil means time.Now
+	Log     *slog.Logger
 }
 
 // DefaultMaxSubscriptions is how many channels one socket may listen to by default.
@@ -54,6 +56,7 @@ type Core struct {
 	maxSubscriptions int
 	maxAge           time.Duration
 	verify           func(ctx context.Context, token string) (eureka.Identity, error)
+	limited          func(setting string)
 	now              func() time.Time
 	log              *slog.Logger
 }
@@ -69,10 +72,13 @@ func New(o Options) (*Core, error) {
 	}
 	c := &Core{
 		ports: o.Ports, node: o.Node, allowUndeclared: o.AllowUndeclared,
-		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, verify: o.Verify, now: o.Now, log: o.Log,
+		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, verify: o.Verify, limited: o.Limited, now: o.Now, log: o.Log,
 	}
 	if c.maxSubscriptions <= 0 {
 		c.maxSubscriptions = DefaultMaxSubscriptions
+	}
+	if c.limited == nil {
+		c.limited = func(string) {}
 	}
 	if c.now == nil {
 		c.now = time.Now

@@ -151,6 +151,7 @@ func (c *Core) subscribe(
 		}
 	}
 	if at < 0 && len(socket.Subscriptions) >= c.maxSubscriptions {
+		c.limited("max_subscriptions")
 		return t, began, eureka.Errorf(eureka.CodeInvalid, "a socket may listen to %d channels (setting max_subscriptions)", c.maxSubscriptions)
 	}
 	if began, err = c.ports.Sockets.Subscribe(ctx, sub); err != nil {
@@ -183,16 +184,18 @@ func (c *Core) frameUnsubscribe(ctx context.Context, r FrameRequest, f protocol.
 		}
 	}
 	if id == "" {
-		t, err := c.resolve(ctx, f.Channel)
-		if err != nil {
-			return protocol.Reply{}, err
-		}
+		var t target
+		t, err = c.resolve(ctx, f.Channel)
 		id = t.id
 	}
-	if err := c.ports.Sockets.Unsubscribe(ctx, r.SocketID, id); err != nil {
-		if eureka.CodeOf(err) == eureka.CodeNotFound {
-			err = eureka.Errorf(eureka.CodeNotFound, "this socket is not subscribed to %q", f.Channel)
-		}
+	if err == nil {
+		err = c.ports.Sockets.Unsubscribe(ctx, r.SocketID, id)
+	}
+	if eureka.CodeOf(err) == eureka.CodeNotFound {
+		// The same words whether there is such a channel or not: that is not for everybody to know.
+		err = eureka.Errorf(eureka.CodeNotFound, "this socket is not subscribed to %q", f.Channel)
+	}
+	if err != nil {
 		return protocol.Reply{}, err
 	}
 	c.logFailed("leave", socket.ID, c.announce(ctx, eureka.ActionLeave, id, socket))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 
 	"eureka"
 	"eureka/internal/protocol"
@@ -71,9 +72,6 @@ func (c *Core) History(ctx context.Context, who eureka.Identity, r HistoryReques
 	return result, nil
 }
 
-// historyBytes bounds the list of a history reply so that its frame stays under eureka.MaxFrameBytes.
-const historyBytes = eureka.MaxFrameBytes - 1024
-
 func (c *Core) frameHistory(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, error) {
 	since, err := f.SinceText()
 	if err != nil {
@@ -87,42 +85,36 @@ func (c *Core) frameHistory(ctx context.Context, r FrameRequest, f protocol.Clie
 	if err != nil {
 		return protocol.Reply{}, err
 	}
-	list, size := make([]json.RawMessage, 0, len(result.List)), 0
-	// The newest messages are asked for without since, so the oldest of them go when the frame is too small.
-	order := result.List
-	for i := range order {
-		m := order[i]
-		if since == "" {
-			m = order[len(order)-1-i]
+	return protocol.Reply{Action: protocol.ActionHistory, Channel: f.Channel, Data: historyData(result, since == "")}, nil
+}
+
+// historyData is as much of a result as fits a frame. Of the newest messages the oldest are left out, of those behind a cursor the last, which
+// the next read brings.
+func historyData(result HistoryResult, newest bool) json.RawMessage {
+	entries, room := make([][]byte, 0, len(result.List)), protocol.HistoryRoom
+	for i := range result.List {
+		m := &result.List[i]
+		if newest {
+			m = &result.List[len(result.List)-1-i]
 		}
-		text, err := json.Marshal(m)
-		if err != nil {
-			return protocol.Reply{}, err
-		}
-		if size += len(text) + 1; size > historyBytes {
-			if since != "" {
-				result.More, result.Cursor = true, order[i-1].ID // one message always fits
+		text := protocol.HistoryEntry(m.ID, m.Event, m.Data, m.TS)
+		if room -= len(text) + 1; room < 0 && i > 0 {
+			if !newest {
+				result.More, result.Cursor = true, result.List[i-1].ID
 			}
 			break
 		}
-		list = append(list, text)
+		entries = append(entries, text)
 	}
-	if since == "" {
-		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
-			list[i], list[j] = list[j], list[i]
-		}
+	if newest {
+		slices.Reverse(entries)
 	}
-	data, err := json.Marshal(struct {
-		List   []json.RawMessage `json:"list"`
-		Cursor string            `json:"cursor"`
-		More   bool              `json:"more"`
-	}{list, result.Cursor, result.More})
-	return protocol.Reply{Action: protocol.ActionHistory, Channel: f.Channel, Data: data}, err
+	return protocol.HistoryData(entries, result.Cursor, result.More)
 }
 
-// forget removes what a channel retained when it stops keeping history, or ends. What cannot be removed now goes with its TTL.
+// forget removes what a channel retained before it was deleted or created anew. What cannot be removed now goes with its TTL.
 func (c *Core) forget(ctx context.Context, channelID string) {
-	if err := c.ports.History.Forget(ctx, channelID); err != nil {
+	if err := c.ports.History.Forget(context.WithoutCancel(ctx), channelID); err != nil {
 		c.log.Warn("the history of a channel could not be removed; it goes when its messages expire", slog.String("channel", channelID), slog.Any("error", err))
 	}
 }

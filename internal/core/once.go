@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // kept is an answer as it is kept for a repeated request.
 type kept struct {
-	Request string          `json:"request"` // fingerprint of what was asked; "" when the key alone identifies it
+	Request string          `json:"request"` // fingerprint of what was asked
 	Answer  json.RawMessage `json:"answer"`
 }
 
@@ -21,9 +22,7 @@ type kept struct {
 func onceKey(parts ...string) string {
 	h := sha256.New()
 	for _, part := range parts {
-		n := len(part)
-		h.Write([]byte{byte(n >> 8), byte(n)}) // parts are shorter than 64 KiB
-		h.Write([]byte(part))
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil)[:20])
 }
@@ -38,12 +37,15 @@ func fingerprint(v any) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// claimUse is how long a request with a key may take. It ends well before others may take its claim over.
+const claimUse = eureka.RequestLease * 2 / 3
+
 // once runs do, unless a request with this key was accepted before: then it returns what that one was answered. An empty key runs do
-// always. A request that failed may be sent again. CodeInvalid when the key came with another request.
-func once[T any](ctx context.Context, c *Core, key, request string, do func() (T, error)) (T, error) {
+// always. A request that failed may be sent again. CodeConflict when the key came with another request.
+func once[T any](ctx context.Context, c *Core, key, request string, do func(context.Context) (T, error)) (T, error) {
 	var out T
 	if key == "" {
-		return do()
+		return do(ctx)
 	}
 	answer, err := c.ports.Requests.Begin(ctx, key)
 	if err != nil {
@@ -55,13 +57,15 @@ func once[T any](ctx context.Context, c *Core, key, request string, do func() (T
 			return out, err
 		}
 		if k.Request != request {
-			return out, eureka.FieldError("Idempotency-Key", "was used for another request")
+			return out, eureka.Errorf(eureka.CodeConflict, "the Idempotency-Key, or id, was used for another request in the last five minutes")
 		}
 		return out, json.Unmarshal(k.Answer, &out)
 	}
-	// What is done is done for the claim's sake as well: a caller that hangs up must not leave it behind.
+	// What is done is done for the claim's sake as well: a caller that hangs up must leave neither it behind nor the work half done.
 	ctx = context.WithoutCancel(ctx)
-	out, err = do()
+	using, cancel := context.WithTimeout(ctx, claimUse)
+	defer cancel()
+	out, err = do(using)
 	if err != nil {
 		if abandonErr := c.ports.Requests.Abandon(ctx, key); abandonErr != nil {
 			c.log.Warn("a failed request could not be given up; repeating it has to wait", slog.Any("error", abandonErr))

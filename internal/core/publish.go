@@ -49,7 +49,7 @@ func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishReques
 		m.Key = onceKey("publish", who.User, t.id, r.Key)
 		request = fingerprint([]any{m.Event, m.Data, m.Except})
 	}
-	return once(ctx, c, m.Key, request, func() (PublishResult, error) {
+	return once(ctx, c, m.Key, request, func(ctx context.Context) (PublishResult, error) {
 		d, err := c.ports.Fanout.Deliver(ctx, m)
 		if err != nil {
 			return PublishResult{}, err
@@ -72,12 +72,19 @@ type RouteResult struct {
 // Route delivers an event to every declared channel of its service, modelType and modelId, to the undeclared channels
 // service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one. A channel gets it once. When a
 // delivery fails the others are made all the same and the error is returned, so that the reporter tries again. An event with an id is
-// accepted once in five minutes for its service, on all nodes, and gets the same result again.
+// accepted once in five minutes for its service and the channel that it names, on all nodes, and gets the same result again; CodeConflict when the
+// id came with another event.
 func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) (RouteResult, error) {
+	return c.RouteKeyed(ctx, who, ev, "")
+}
+
+// RouteKeyed is Route for a request with an idempotency key of its sender's: an event without an id of its own is known by that, and CodeConflict when
+// the key came with another event. The key is checked by the caller; "" is none.
+func (c *Core) RouteKeyed(ctx context.Context, who eureka.Identity, ev eureka.Event, key string) (RouteResult, error) {
 	if err := ev.Validate(); err != nil {
 		return RouteResult{}, err
 	}
-	if err := c.reachEvent(who, ev); err != nil {
+	if err := c.reachEvent(ctx, who, ev); err != nil {
 		return RouteResult{}, err
 	}
 	m, err := c.message(ev.Event, ev.Data)
@@ -91,10 +98,20 @@ func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) 
 	if err != nil {
 		return RouteResult{}, err
 	}
-	if ev.ID != "" {
-		m.Key = onceKey("event", ev.Service, ev.ID)
+	request := ""
+	switch {
+	case ev.ID != "":
+		named := ""
+		if ev.ChannelID != "" {
+			named = targets[0].id // by whichever of its names
+		}
+		m.Key = onceKey("event", ev.Service, named, ev.ID)
+		request = fingerprint([]any{ev.ModelType, ev.ModelID, m.Event, m.Data})
+	case key != "":
+		ev.Data = m.Data
+		m.Key, request = onceKey("request", who.User, key), fingerprint(ev)
 	}
-	return once(ctx, c, m.Key, "", func() (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
+	return once(ctx, c, m.Key, request, func(ctx context.Context) (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
 }
 
 // deliverTo delivers a message on each of the channels.

@@ -41,11 +41,23 @@ func (c *Core) frameRefresh(ctx context.Context, r FrameRequest, f protocol.Clie
 	return protocol.Reply{Action: protocol.ReplyRefreshed, Data: data}, &fresh, err
 }
 
-// dropUncovered ends the subscriptions that a socket's new credential does not cover, and tells the socket of each.
+// dropUncovered ends the subscriptions that a socket's new credential does not cover, and tells the socket of each. Where that cannot be
+// found out nothing is ended, and the error refuses the new credential.
 func (c *Core) dropUncovered(ctx context.Context, who eureka.Identity, socket eureka.Socket) error {
+	denials := make(map[string]error)
 	for _, sub := range socket.Subscriptions {
-		_, denied := c.reach(ctx, who, eureka.ScopeSubscribe, sub.Name)
-		if eureka.CodeOf(denied) != eureka.CodeForbidden {
+		// By its channel and not by the name that the client used: that may be another channel's by now.
+		switch _, err := c.reach(ctx, who, eureka.ScopeSubscribe, sub.ChannelID); eureka.CodeOf(err) {
+		case "", eureka.CodeNotFound:
+		case eureka.CodeForbidden:
+			denials[sub.ChannelID] = err
+		default:
+			return err
+		}
+	}
+	for _, sub := range socket.Subscriptions {
+		denied := denials[sub.ChannelID]
+		if denied == nil {
 			continue
 		}
 		if err := c.ports.Sockets.Unsubscribe(ctx, socket.ID, sub.ChannelID); err != nil && eureka.CodeOf(err) != eureka.CodeNotFound {

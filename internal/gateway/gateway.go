@@ -25,7 +25,7 @@ type Handler interface {
 	Disconnect(ctx context.Context, socketID string, code eureka.CloseCode, reason string) error
 }
 
-// Options configure a Gateway. All but Metrics and Limits are required.
+// Options configure a Gateway. All but Revoked, Limits, Limited and Metrics are required.
 type Options struct {
 	Hub      *Hub
 	Handler  Handler
@@ -35,6 +35,7 @@ type Options struct {
 	Revoked func(eureka.Identity) bool
 	Origins *auth.Origins
 	Limits  Limits
+	Limited func(setting string) // told the setting whose limit refused something; nil for nobody
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -59,6 +60,9 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	if o.Hub == nil || o.Handler == nil || o.NewID == nil || o.Identify == nil || o.Origins == nil || o.Log == nil {
 		return nil, errors.New("gateway: an option is missing")
+	}
+	if o.Limited == nil {
+		o.Limited = func(string) {}
 	}
 	g := &Gateway{
 		options: o, limits: o.Limits.withDefaults(), metrics: newMetrics(o.Metrics),
@@ -127,22 +131,33 @@ func (g *Gateway) all() []*stream {
 	return streams
 }
 
-// register counts a socket in before its handshake is answered. It reports false on a draining node.
-func (g *Gateway) register(s *stream) bool {
+// register counts a socket in before its handshake is answered; unregister counts it out. The error is that of a limit or of a draining
+// node.
+func (g *Gateway) register(s *stream) error {
+	user := s.identity.Load().User
+	if limit := g.admission.enter(user); limit != "" {
+		return g.refuse(limit)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.draining.Load() {
-		return false
+	switch {
+	case g.draining.Load():
+		g.admission.leave(user)
+		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down; connect again")
+	case g.limits.MaxSockets > 0 && len(g.streams) >= g.limits.MaxSockets: // others were quicker since the handshake began
+		g.admission.leave(user)
+		return g.refuse(limitSockets)
 	}
 	g.drained.Add(1)
 	g.streams[s] = struct{}{}
-	return true
+	return nil
 }
 
 func (g *Gateway) unregister(s *stream) {
 	g.mu.Lock()
 	delete(g.streams, s)
 	g.mu.Unlock()
+	g.admission.leave(s.identity.Load().User)
 	g.drained.Done()
 }
 
@@ -188,7 +203,6 @@ type metrics struct {
 	frames   prometheus.Counter
 	closes   *prometheus.CounterVec
 	slow     prometheus.Counter
-	limited  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -205,12 +219,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		slow: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "eureka_slow_consumers_total", Help: "Sockets closed because their queue overflowed.",
 		}),
-		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eureka_limited_total", Help: "Handshakes, frames and publishes that were refused, by the limit they broke.",
-		}, []string{"limit"}),
 	}
 	if r != nil {
-		r.MustRegister(m.connects, m.frames, m.closes, m.slow, m.limited)
+		r.MustRegister(m.connects, m.frames, m.closes, m.slow)
 	}
 	return m
 }

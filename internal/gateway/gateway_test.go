@@ -28,7 +28,7 @@ import (
 // patience is how long a test waits for something that should happen soon, on a loaded machine too.
 const patience = 20 * time.Second
 
-// handler is a fake of core: it echoes frames, subscribes on "sub NAME", and panics on "panic". The real core has its own tests.
+// handler is a fake of core: it echoes frames, subscribes on "sub NAME", takes another identity on "become TOKEN", and panics on "panic". The real core has its own tests.
 type handler struct {
 	hub       *Hub
 	result    core.ConnectResult
@@ -37,6 +37,7 @@ type handler struct {
 	ended     sync.Map // socket id → close code
 	endings   atomic.Int64
 	inFrame   func(id string) // called while a frame is handled
+	inConnect func(id string) // called while a handshake is handled
 }
 
 func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.ConnectResult, error) {
@@ -52,6 +53,9 @@ func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.Connec
 			return core.ConnectResult{}, err
 		}
 	}
+	if h.inConnect != nil {
+		h.inConnect(r.SocketID)
+	}
 	return h.result, nil
 }
 
@@ -65,6 +69,9 @@ func (h *handler) Frame(_ context.Context, r core.FrameRequest) core.FrameResult
 			h.inFrame(r.SocketID)
 		}
 		return answer("subscribed " + name)
+	}
+	if token, ok := strings.CutPrefix(text, "become "); ok {
+		return core.FrameResult{Frames: [][]byte{[]byte("refreshed")}, Identity: &eureka.Identity{TokenID: token}}
 	}
 	if text == "panic" {
 		panic("on purpose")
@@ -88,11 +95,13 @@ type world struct {
 	handler *handler
 	gateway *Gateway
 	server  *httptest.Server
+	who     func(*http.Request) (eureka.Identity, error)
+	revoked func(eureka.Identity) bool
 }
 
 func newWorld(t *testing.T, limits Limits) *world {
 	t.Helper()
-	w := &world{t: t, hub: NewHub(HubOptions{})}
+	w := &world{t: t, hub: NewHub(HubOptions{}), who: auth.OpenIdentity, revoked: func(eureka.Identity) bool { return false }}
 	w.handler = &handler{hub: w.hub}
 	origins, err := auth.NewOrigins(nil)
 	if err != nil {
@@ -101,7 +110,8 @@ func newWorld(t *testing.T, limits Limits) *world {
 	var ids atomic.Int64
 	w.gateway, err = New(Options{
 		Hub: w.hub, Handler: w.handler, Origins: origins, Limits: limits, Log: slog.New(slog.DiscardHandler),
-		Identify: auth.OpenIdentity, NewID: func() string { return fmt.Sprintf("s%d", ids.Add(1)) },
+		Identify: func(r *http.Request) (eureka.Identity, error) { return w.who(r) }, Revoked: func(id eureka.Identity) bool { return w.revoked(id) },
+		NewID: func() string { return fmt.Sprintf("s%d", ids.Add(1)) },
 	})
 	if err != nil {
 		t.Fatal(err)

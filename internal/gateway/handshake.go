@@ -48,13 +48,10 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if limit := g.admission.user(identity.User, g.options.Hub.userSockets(identity.User)); limit != "" {
-		return g.refuse(limit)
-	}
 	s := newStream(&g.limits, func() { g.metrics.slow.Inc() })
 	s.identity.Store(&identity)
-	if !g.register(s) {
-		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down; connect again")
+	if err := g.register(s); err != nil {
+		return err
 	}
 	id := g.options.NewID()
 	g.options.Hub.attach(id, s)
@@ -78,10 +75,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	s.expiresAt = result.ExpiresAt
 	s.bind(c)
 	s.release(result.Frames)
-	// The credential may have been revoked while nobody could find this socket by it.
-	if g.options.Revoked != nil && g.options.Revoked(identity) {
-		s.end(eureka.CloseUnauthenticated, "the credential was revoked", 0)
-	}
+	g.checkRevoked(s)
 	// The handler returns so that net/http frees its buffers; the socket goes on in a goroutine of its own.
 	pace := newPace(&g.limits)
 	go g.serve(socket{id: id, stream: s, pace: &pace}, early) //nolint:contextcheck // a socket outlives its handshake
@@ -149,8 +143,15 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 }
 
 func (g *Gateway) refuse(limit string) error {
-	g.metrics.limited.WithLabelValues(limit).Inc()
+	g.options.Limited(limit)
 	return limited(limit)
+}
+
+// checkRevoked ends a socket whose credential was revoked while nobody could find the socket by it.
+func (g *Gateway) checkRevoked(s *stream) {
+	if id := s.identity.Load(); g.options.Revoked != nil && g.options.Revoked(*id) {
+		s.end(eureka.CloseUnauthenticated, "the credential was revoked", 0)
+	}
 }
 
 // remote is the client's address without its port, which says nothing about the client.

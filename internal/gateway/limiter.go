@@ -9,7 +9,7 @@ import (
 	"eureka"
 )
 
-// The limits as settings name them; errors and the metric eureka_limited_total do too.
+// The limits as settings name them; errors do too, and so does Options.Limited.
 const (
 	limitSockets      = "max_sockets"
 	limitUserSockets  = "max_sockets_per_user"
@@ -18,6 +18,11 @@ const (
 	limitFrames       = "frames_per_second"
 	limitPublishes    = "publishes_per_second"
 )
+
+// LimitSettings are the settings that Options.Limited may be told.
+func LimitSettings() []string {
+	return []string{limitSockets, limitUserSockets, limitConnects, limitUserConnects, limitFrames, limitPublishes}
+}
 
 // burstSeconds is how much of a rate may come at once.
 const burstSeconds = 2
@@ -36,16 +41,17 @@ func newLimiter(perSecond int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), perSecond*burstSeconds)
 }
 
-// admission counts handshakes.
+// admission counts handshakes, and the sockets of each user.
 type admission struct {
 	limits *Limits
 	all    *rate.Limiter
 	mu     sync.Mutex
-	users  map[string]*rate.Limiter
+	users  map[string]*rate.Limiter // of those that connected lately
+	open   map[string]int           // sockets of each user, and handshakes of theirs under way
 }
 
 func newAdmission(l *Limits) *admission {
-	return &admission{limits: l, all: newLimiter(l.ConnectsPerSecond), users: map[string]*rate.Limiter{}}
+	return &admission{limits: l, all: newLimiter(l.ConnectsPerSecond), users: map[string]*rate.Limiter{}, open: map[string]int{}}
 }
 
 // handshake returns the name of the limit that a handshake breaks, "" for none. It comes before anything that costs.
@@ -60,19 +66,38 @@ func (a *admission) handshake(open int) string {
 	}
 }
 
-// user is handshake for what a user may do; open is how many sockets the user has on this node.
-func (a *admission) user(user string, open int) string {
+// enter is handshake for what a user may do. When it returns "" the user has one more socket, until leave. Those who have no name are not
+// told apart and not counted.
+func (a *admission) enter(user string) string {
 	if user == "" {
-		return ""
-	}
-	if a.limits.MaxSocketsPerUser > 0 && open >= a.limits.MaxSocketsPerUser {
-		return limitUserSockets
-	}
-	if a.limits.UserConnectsPerSecond <= 0 {
 		return ""
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.limits.MaxSocketsPerUser > 0 && a.open[user] >= a.limits.MaxSocketsPerUser {
+		return limitUserSockets
+	}
+	if a.limits.UserConnectsPerSecond > 0 && !a.limiter(user).Allow() {
+		return limitUserConnects
+	}
+	a.open[user]++
+	return ""
+}
+
+// leave undoes enter.
+func (a *admission) leave(user string) {
+	if user == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[user]--; a.open[user] <= 0 {
+		delete(a.open, user)
+	}
+}
+
+// limiter is the rate of a user's connects. The caller holds mu.
+func (a *admission) limiter(user string) *rate.Limiter {
 	l := a.users[user]
 	if l == nil {
 		if len(a.users) >= maxUserLimiters {
@@ -81,10 +106,7 @@ func (a *admission) user(user string, open int) string {
 		l = newLimiter(a.limits.UserConnectsPerSecond)
 		a.users[user] = l
 	}
-	if !l.Allow() {
-		return limitUserConnects
-	}
-	return ""
+	return l
 }
 
 // forget drops users whose allowance is full again, which is all that a new limiter would know of them. The caller holds mu.
@@ -123,6 +145,6 @@ func (p *pace) frame(l *Limits) (allowed, flood bool) {
 	return false, p.refused > floodFactor*l.FramesPerSecond
 }
 
-func limited(limit string) error {
-	return eureka.Errorf(eureka.CodeRateLimited, "over the limit %s", limit)
+func limited(limit string) *eureka.Error {
+	return eureka.Errorf(eureka.CodeRateLimited, "over the limit of the setting %s", limit)
 }

@@ -47,14 +47,6 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 	return page, nil
 }
 
-// userSockets is how many sockets a user has on this node.
-func (h *Hub) userSockets(user string) int {
-	u := &h.users[h.shard(user)]
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	return len(u.users[user])
-}
-
 // selected returns the live entries of a query, in no order.
 func (h *Hub) selected(q eureka.SocketQuery) []*entry {
 	now := h.now().UnixMilli()

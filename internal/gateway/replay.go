@@ -24,15 +24,18 @@ func (h *Hub) Replay(socketID, channelID string, pause uint64, frames [][]byte, 
 	if !open {
 		return false, gone
 	}
-	if taken && last {
+	if !taken {
+		return false, nil
+	}
+	h.deliveries.Add(float64(len(frames)))
+	if last {
 		it := e.items[at]
 		it.pause = 0
 		it.topic.mu.Lock()
 		it.topic.regroup(it, it.group.name)
 		it.topic.mu.Unlock()
 	}
-	h.deliveries.Add(float64(len(frames)))
-	return taken, nil
+	return true, nil
 }
 
 // WhenDrained calls f once, in a goroutine of its own, when nothing waits to be written to the socket, or when it has ended.

@@ -136,9 +136,9 @@ func (g *Gateway) text(k socket, text []byte) {
 		}
 	}()
 	if allowed, flood := k.pace.frame(&g.limits); !allowed {
-		g.metrics.limited.WithLabelValues(limitFrames).Inc()
+		g.options.Limited(limitFrames)
 		if flood {
-			k.stream.end(eureka.CloseRateLimited, "over the limit "+limitFrames, 0)
+			k.stream.end(eureka.CloseRateLimited, limited(limitFrames).Message, 0)
 			return
 		}
 		k.stream.queue(wire.TextFrame(protocol.EncodeError(nil, "", limited(limitFrames))))
@@ -152,6 +152,7 @@ func (g *Gateway) text(k socket, text []byte) {
 	})
 	if result.Identity != nil {
 		k.stream.identity.Store(result.Identity)
+		g.checkRevoked(k.stream)
 	}
 	k.stream.release(result.Frames)
 }
@@ -161,6 +162,5 @@ func (g *Gateway) publish(k socket) error {
 	if k.pace.publishes == nil || k.pace.publishes.Allow() {
 		return nil
 	}
-	g.metrics.limited.WithLabelValues(limitPublishes).Inc()
-	return limited(limitPublishes)
+	return g.refuse(limitPublishes)
 }

@@ -193,6 +193,28 @@ func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
 	publishing.Wait()
 }
 
+// TestAnEndKeepsHeldMessagesBack: when a socket is ended before the reply, what is behind the reply does not come either.
+func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
+	w := newWorld(t, Limits{})
+	end := func(id string) {
+		w.hub.Deliver("A", body(t, "1"), nil)
+		if err := w.hub.Close(id, eureka.CloseRestart, "stopping"); err != nil {
+			t.Error(err)
+		}
+	}
+	w.handler.inFrame = end
+	c := w.dial("")
+	w.write(c, "sub A")
+	if got := w.read(c); !strings.Contains(got, `"bye"`) {
+		t.Errorf("in a frame: the first frame is %q", got)
+	}
+	w.handler.inConnect = end
+	c = w.dial("?channels=A")
+	if got := w.read(c); !strings.Contains(got, `"bye"`) {
+		t.Errorf("in the handshake: the first frame is %q", got)
+	}
+}
+
 func TestAPanicClosesOneSocket(t *testing.T) {
 	w := newWorld(t, Limits{})
 	victim, bystander := w.dial(""), w.dial("")

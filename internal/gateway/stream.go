@@ -191,7 +191,7 @@ func (s *stream) endLocked(code eureka.CloseCode, reason string, after time.Dura
 	}
 	s.ending, s.code, s.reason = true, code, reason
 	s.wake()
-	s.out = append(s.out, s.held...)
+	// What is held goes with the reply that it waits for: without that a client would take it for what came next on its channel.
 	s.held, s.holding, s.pong = nil, false, nil
 	s.out = append(s.out, wire.TextFrame(protocol.EncodeBye(code, reason, after.Milliseconds())), wire.CloseFrame(code, reason))
 	if s.bound {

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"eureka"
+	"eureka/internal/problem"
 )
 
 // connectionsPath is API Gateway's management API; its stage may stand in front.
@@ -103,6 +104,9 @@ func awsError(w http.ResponseWriter, r *http.Request, err error) {
 	case eureka.CodeUnavailable, eureka.CodeTimeout:
 		kind = "ServiceUnavailableException"
 	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", problem.Challenge)
+	}
 	w.Header().Set("X-Amzn-Errortype", kind)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -123,6 +127,8 @@ func describeConnections(doc *huma.OpenAPI) {
 			Parameters: []*huma.Param{parameter}, RequestBody: request,
 			Responses: map[string]*huma.Response{
 				status: {Description: answer},
+				"401":  {Description: "There is no valid credential."},
+				"403":  {Description: "The credential lacks the scope manage (ForbiddenException)."},
 				"410":  {Description: "The socket has ended (GoneException)."},
 				"413":  {Description: "The frame is too large (PayloadTooLargeException)."},
 			},

@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +33,24 @@ type EventBody struct {
 type Accepted struct {
 	Accepted int      `json:"accepted" doc:"Events that were taken."`
 	Channels []string `json:"channels" doc:"Ids of the channels they were delivered on."`
+}
+
+// CloudEventBody is an event as a CloudEvent of version 1.0 in its JSON form; it is here for the document alone.
+type CloudEventBody struct {
+	SpecVersion     string          `json:"specversion" enum:"1.0"`
+	ID              string          `json:"id" doc:"With source, its identity: accepted once in five minutes."`
+	Source          string          `json:"source" example:"/orders"`
+	Type            string          `json:"type" example:"orders-api.order.create" doc:"service.modelType or service.modelType.event; anything else where service and modeltype, or channelid, say where it goes."`
+	Subject         string          `json:"subject,omitempty" doc:"The model that it happened to."`
+	Time            string          `json:"time,omitempty" format:"date-time"`
+	DataContentType string          `json:"datacontenttype,omitempty"`
+	Data            json.RawMessage `json:"data,omitempty" doc:"Any JSON value."`
+	DataBase64      string          `json:"data_base64,omitempty" doc:"JSON or, as datacontenttype says, text, in base64; instead of data."`
+	Service         string          `json:"service,omitempty" doc:"Extension attribute."`
+	ModelType       string          `json:"modeltype,omitempty" doc:"Extension attribute."`
+	ModelID         string          `json:"modelid,omitempty" doc:"Extension attribute; subject by default."`
+	Event           string          `json:"event,omitempty" doc:"Extension attribute: what happened."`
+	ChannelID       string          `json:"channelid,omitempty" doc:"Extension attribute: a channel to deliver to."`
 }
 
 // BroadcastBody is a message for a channel. With channel 0 it is an event: service and modelType say where it goes.
@@ -76,37 +92,41 @@ func (a *api) eventOperations(h huma.API) {
 		}
 		op := operation(id, http.MethodPost, path, "events", summary)
 		op.DefaultStatus = http.StatusOK
-		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 		handle(h, op, a.broadcast)
 	}
 	op := operation("report-events", http.MethodPost, "/events", "events", "Report one event, or an array of them")
 	op.DefaultStatus = http.StatusOK
-	op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge)
+	op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 	op.SkipValidateBody = true // one object or an array: its own decoder names the index and the field at fault
 	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
+	cloud := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[CloudEventBody](), true, "CloudEventBody")
+	either := &huma.Schema{OneOf: []*huma.Schema{event, cloud}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-		Schema: &huma.Schema{OneOf: []*huma.Schema{event, {Type: huma.TypeArray, Items: event}}},
+		Schema: &huma.Schema{OneOf: []*huma.Schema{event, cloud, {Type: huma.TypeArray, Items: either}}},
 	}}}
 	handle(h, op, a.reportEvents)
 }
 
 func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error) {
 	b := in.Body
-	key := in.Key
-	if key == "" {
-		key = b.ID
+	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
+		return Broadcasted{}, err
 	}
 	if in.Channel == eureka.NewID {
 		if len(b.Except) > 0 {
 			return Broadcasted{}, eureka.FieldError("except", "cannot be combined with channel 0")
 		}
-		if err := core.CheckKey("Idempotency-Key", key); err != nil {
-			return Broadcasted{}, err
+		ev := eureka.Event{ID: b.ID, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data}
+		if in.Key != "" {
+			ev.ID = "" // the key comes first
 		}
-		result, err := a.core.Route(ctx, who(ctx), eureka.Event{
-			ID: key, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Event: b.Event, Data: b.Data,
-		})
+		result, err := a.core.RouteKeyed(ctx, who(ctx), ev, in.Key)
 		return Broadcasted{Accepted: 1, Channels: result.Channels}, err
+	}
+	key := in.Key
+	if key == "" {
+		key = b.ID
 	}
 	if b.Service != "" || b.ModelType != "" || b.ModelID != "" {
 		return Broadcasted{}, eureka.FieldError("service", "and the model belong to channel 0; here the path names the channel")
@@ -118,22 +138,21 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 }
 
 func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
+	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
+		return Accepted{}, err
+	}
 	events, err := intake.Events(in.RawBody)
 	if err != nil {
 		return Accepted{}, err
 	}
 	out := Accepted{Channels: []string{}}
 	var errs []error
-	if in.Key != "" {
-		if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
-			return Accepted{}, err
-		}
-	}
 	for i, ev := range events {
-		if ev.ID == "" && in.Key != "" {
-			ev.ID = keyed(in.Key, i)
+		key := ""
+		if in.Key != "" {
+			key = strconv.Itoa(i) + " " + in.Key
 		}
-		result, err := a.core.Route(ctx, who(ctx), ev)
+		result, err := a.core.RouteKeyed(ctx, who(ctx), ev, key)
 		for _, id := range result.Channels {
 			if !slices.Contains(out.Channels, id) {
 				out.Channels = append(out.Channels, id)
@@ -148,12 +167,6 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 		return out, eureka.WrapError(eureka.CodeOf(err), err, "%d of %d events were taken: %s", out.Accepted, len(events), eureka.MessageOf(err))
 	}
 	return out, nil
-}
-
-// keyed is the identity of an event that has none of its own, in a request with a key.
-func keyed(key string, i int) string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(i) + " " + key))
-	return "request-" + hex.EncodeToString(sum[:16])
 }
 
 func indent(v any) ([]byte, error) {

@@ -54,15 +54,22 @@ func (a *api) plain(mux *http.ServeMux) {
 // welcome is what a person sees first.
 func (a *api) welcome(w http.ResponseWriter, r *http.Request) {
 	hello := a.options.Hello()
-	host := hostOf(r)
+	secure := ""
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		secure = "s"
+	}
+	base, sockets := "http"+secure+"://"+hostOf(r), a.options.SocketURL
+	if sockets == "" {
+		sockets = "ws" + secure + "://" + hostOf(r)
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	//nolint:gosec // plain text, and hostOf lets only the characters of a host through
 	_, err := fmt.Fprintf(w, `%s/%s
 
-Listen:   wscat -c 'ws://%[3]s?channels=1000001'
-Publish:  curl -d '{"data":{"message":"hello"}}' http://%[3]s/sockets/1000001/broadcast
-API:      http://%[3]s/docs
-`, hello.Name, hello.Version, host)
+Listen:   wscat -c '%s?channels=1000001'
+Publish:  curl -d '{"data":{"message":"hello"}}' %[4]s/sockets/1000001/broadcast
+API:      %[4]s/docs
+`, hello.Name, hello.Version, sockets, base)
 	if err != nil {
 		noteError(r.Context(), err)
 	}

@@ -17,7 +17,7 @@ type readHistory struct {
 
 func (a *api) historyOperations(h huma.API) {
 	op := operation("read-history", http.MethodGet, "/channels/{id}/messages", "channels", "Read the messages that a channel retains")
-	op.Errors = append(op.Errors, http.StatusForbidden, http.StatusGone)
+	op.Errors = append(op.Errors, http.StatusGone)
 	handle(h, op, func(ctx context.Context, in *readHistory) (core.HistoryResult, error) {
 		return a.core.History(ctx, who(ctx), core.HistoryRequest{Channel: in.ID, Since: in.Since, Limit: in.Limit})
 	})

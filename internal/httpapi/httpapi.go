@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -29,9 +30,11 @@ type Options struct {
 	Identify   func(*http.Request) (eureka.Identity, error)
 	Hello      func() Hello                // what GET /hello says
 	Ready      func(context.Context) error // nil while the node takes traffic
+	SocketURL  string                      // where clients open sockets; "" for the host that serves the API
 	Gatherer   prometheus.Gatherer         // what GET /metrics shows; nil for nothing
 	Registerer prometheus.Registerer       // nil for no metrics of the API itself
 	MaxBody    int64                       // bytes; 0 means DefaultMaxBody
+	Limited    func(setting string)        // told the setting whose limit refused a request; nil for nobody
 	Log        *slog.Logger
 }
 
@@ -84,7 +87,8 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 				Description: "Real-time sockets for microservices: services report events here, and clients that subscribed over WebSocket receive them.",
 				License:     &huma.License{Name: "MIT", Identifier: "MIT"},
 			},
-			Components: &huma.Components{Schemas: registry},
+			Components: &huma.Components{Schemas: registry, SecuritySchemes: securitySchemes()},
+			Security:   []map[string][]string{{"bearer": {}}, {"apiKey": {}}, {}},
 			Tags: []*huma.Tag{
 				{Name: "channels", Description: "Named streams of messages."},
 				{Name: "sockets", Description: "Live client connections."},
@@ -109,12 +113,26 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 	return h
 }
 
+// securitySchemes are the ways to show a credential. A service without authentication needs none, so the document makes them optional.
+func securitySchemes() map[string]*huma.SecurityScheme {
+	return map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "A token (JWT), an API key, or the admin key of the settings."},
+		"apiKey": {Type: "apiKey", In: "header", Name: "X-Api-Key", Description: "The same credentials in a header of their own."},
+	}
+}
+
 // operation fills in what every operation has.
 func operation(id, method, path, tag, summary string) huma.Operation {
-	return huma.Operation{
+	op := huma.Operation{
 		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary,
 		Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusServiceUnavailable},
 	}
+	if slices.Contains(publicRoutes, method+" "+path) {
+		op.Security = []map[string][]string{} // none, said for itself
+	} else {
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	}
+	return op
 }
 
 // body is an answer with a JSON body.

@@ -16,12 +16,15 @@ func who(ctx context.Context) eureka.Identity {
 	return id
 }
 
-// publicPaths are what anybody may read: whether the service lives, and how to use it. Origins are checked there too.
-var publicPaths = []string{"/", "/hello", "/healthz", "/readyz", "/docs", "/openapi.json", "/openapi.yaml"}
+// publicRoutes are what anybody may read, origins apart: whether the service lives, and how to use it. Metrics are not among them, for
+// any address: behind a proxy every request comes from the same one.
+var publicRoutes = []string{
+	"GET /{$}", "GET /hello", "GET /healthz", "GET /readyz", "GET /docs", "GET /docs/{file}", "GET /openapi.json", "GET /openapi.yaml",
+}
 
-// identified finds out who asks. CodeUnauthenticated when nobody says and the path is not public.
-func (a *api) identified(r *http.Request) (*http.Request, error) {
-	if slices.Contains(publicPaths, r.URL.Path) || (len(r.URL.Path) > 6 && r.URL.Path[:6] == "/docs/") {
+// identified finds out who asks. CodeUnauthenticated when nobody says and the route is not public.
+func (a *api) identified(r *http.Request, route string) (*http.Request, error) {
+	if slices.Contains(publicRoutes, route) {
 		return r, nil
 	}
 	id, err := a.options.Identify(r)

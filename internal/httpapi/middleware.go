@@ -147,7 +147,8 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 			return
 		}
 	}
-	if _, pattern := mux.Handler(r); pattern == "" {
+	_, route := mux.Handler(r)
+	if route == "" {
 		a.unrouted(mux, w, r)
 		return
 	}
@@ -155,7 +156,7 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 		writeError(w, r, eureka.WrapError(eureka.CodeInvalid, err, "the query has a malformed escape or a semicolon"))
 		return
 	}
-	r, err := a.identified(r)
+	r, err := a.identified(r, route)
 	if err != nil {
 		refuse(w, r, err)
 		return
@@ -169,9 +170,6 @@ func (a *api) serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) 
 
 // refuse answers with an error in the form that the path's clients know.
 func refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if eureka.CodeOf(err) == eureka.CodeUnauthenticated {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="eureka"`)
-	}
 	if isConnections(r) {
 		awsError(w, r, err)
 		return
@@ -195,7 +193,7 @@ func (a *api) takeBody(w http.ResponseWriter, r *http.Request) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return eureka.Errorf(eureka.CodeTooLarge, "the body is over the limit of %d bytes", limit)
+		return a.bodyTooLarge(limit, raw)
 	case err != nil:
 		return eureka.WrapError(eureka.CodeInvalid, err, "the body could not be read")
 	}
@@ -215,6 +213,17 @@ func (a *api) takeBody(w http.ResponseWriter, r *http.Request) error {
 		return eureka.FieldError("body", "is not valid UTF-8")
 	}
 	return protocol.CheckDepth(text)
+}
+
+// bodyTooLarge counts and words a refusal; raw bodies have the limit of frames, which is no setting.
+func (a *api) bodyTooLarge(limit int64, raw bool) error {
+	if raw {
+		return eureka.Errorf(eureka.CodeTooLarge, "the body is over the limit of %d bytes", limit)
+	}
+	if a.options.Limited != nil {
+		a.options.Limited("max_body_bytes")
+	}
+	return eureka.Errorf(eureka.CodeTooLarge, "the body is over the limit of %d bytes (setting max_body_bytes)", limit)
 }
 
 func acceptsJSON(r *http.Request) error {

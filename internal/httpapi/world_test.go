@@ -34,7 +34,7 @@ const patience = 20 * time.Second
 
 // world is the API on the real core and engine, with a gateway beside it for live sockets.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	server  *httptest.Server
 	api     http.Handler // behind the server
 	clock   atomic.Int64 // epoch milliseconds
@@ -45,7 +45,7 @@ type world struct {
 }
 
 // newWorld starts a world that knows declared channels alone if deny; change may alter the API's options.
-func newWorld(t *testing.T, deny bool, change func(*Options)) *world {
+func newWorld(t testing.TB, deny bool, change func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t}
 	w.clock.Store(1700000000000)

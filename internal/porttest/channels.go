@@ -58,6 +58,7 @@ func Channels(t *testing.T, newHarness func(t *testing.T) ChannelsHarness) {
 		{"IDAgainstAlias", channelsIDAgainstAlias},
 		{"FieldLimits", channelsFieldLimits},
 		{"Unicode", channelsUnicode},
+		{"History", channelsHistory},
 		{"ConcurrentCreates", channelsConcurrentCreates},
 		{"ConcurrentUpdates", channelsConcurrentUpdates},
 		{"ConcurrentAlias", channelsConcurrentAlias},

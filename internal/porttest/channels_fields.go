@@ -3,6 +3,9 @@ package porttest
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"eureka"
 )
@@ -56,6 +59,39 @@ func channelsFieldLimits(t *testing.T, h ChannelsHarness) {
 	for _, bad := range []eureka.Channel{{Name: "a\x00b"}, {Desc: "\xff"}, {Service: "a\x1b"}, {ModelID: "7"}, {Alias: eureka.NewID}} {
 		_, err := c.Create(t.Context(), bad)
 		wantCode(t, "Create of a broken field", err, eureka.CodeInvalid)
+	}
+}
+
+// channelsHistory: what a channel retains is shown wherever the channel is, since events are routed by lists.
+func channelsHistory(t *testing.T, h ChannelsHarness) {
+	c := h.first()
+	retentions := []*eureka.Retention{
+		{Size: eureka.MaxHistorySize, TTL: eureka.Duration(eureka.MaxHistoryTTL)}, {Size: 1, TTL: eureka.Duration(eureka.MinHistoryTTL)}, nil,
+		{Size: eureka.DefaultHistorySize, TTL: eureka.Duration(eureka.DefaultHistoryTTL)},
+	}
+	ch := create(t, c, eureka.Channel{Service: "s", ModelType: "m", History: retentions[0]})
+	for i, want := range retentions {
+		if i > 0 {
+			ch.History = want
+			ch = update(t, c, ch)
+		}
+		if diff := cmp.Diff(want, ch.History); diff != "" {
+			t.Errorf("stored as (-want +got) %s", diff)
+		}
+		query := eureka.ChannelQuery{Where: []eureka.Condition{{Field: "service", Values: []string{"s"}}}}
+		if diff := cmp.Diff([]eureka.Channel{ch}, list(t, c, query).Items); diff != "" {
+			t.Errorf("List (-want +got) %s", diff)
+		}
+		for _, node := range h.Nodes {
+			eventually(t, "each node gets and lists it", func() bool {
+				got, err := node.Get(t.Context(), ch.ID)
+				return err == nil && cmp.Equal(ch, got) && cmp.Equal([]eureka.Channel{ch}, list(t, node, query).Items)
+			})
+		}
+	}
+	for _, wrong := range []eureka.Retention{{Size: 0, TTL: eureka.Duration(time.Minute)}, {Size: 1}, {Size: eureka.MaxHistorySize + 1, TTL: eureka.Duration(time.Minute)}} {
+		_, err := c.Create(t.Context(), eureka.Channel{ModelType: "m", History: &wrong})
+		wantCode(t, "Create with a broken history", err, eureka.CodeInvalid)
 	}
 }
 

@@ -1,11 +1,10 @@
 package porttest
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,209 +12,239 @@ import (
 	"eureka"
 )
 
-// CredentialsNode is one node's or function's view of a store of credentials.
+// CredentialsNode is one node of the service under test.
 type CredentialsNode struct {
-	eureka.Credentials
-	// Key and Revoked are what the node checks credentials with, as auth.Keys. They may show a change of another node a moment later; the suite waits.
-	Key     func(id string) (eureka.APIKey, bool)
-	Revoked func(id eureka.Identity) bool
+	Credentials eureka.Credentials
+	Key         func(id string) (eureka.APIKey, bool) // as the node checks a key
+	Revoked     func(eureka.Identity) bool            // as it checks an identity
+	Taken       func() int                            // how often it was told that something was taken back; nil: it is told of nothing
 }
 
-// CredentialsHarness is one fresh store of credentials as a suite sees it.
-type CredentialsHarness struct {
-	Nodes []CredentialsNode // at least one
+// taken is Taken, and for a node that is told of nothing one more at each call, since it has to look each time.
+func (n CredentialsNode) taken(calls *int) int {
+	if n.Taken == nil {
+		*calls++
+		return *calls
+	}
+	return n.Taken()
 }
 
-// Credentials is the conformance suite of eureka.Credentials, and of what is checked with them.
+// CredentialsHarness is a fresh service with its nodes.
+type CredentialsHarness struct{ Nodes []CredentialsNode }
+
+// Credentials is the conformance suite of eureka.Credentials and of what a node knows of them.
 func Credentials(t *testing.T, newHarness func(t *testing.T) CredentialsHarness) {
 	t.Helper()
-	tests := []struct {
+	for _, tt := range []struct {
 		name string
 		run  func(t *testing.T, h CredentialsHarness)
 	}{
 		{"Keys", credentialsKeys},
-		{"KeyTwice", credentialsKeyTwice},
-		{"DeletedKey", credentialsDeletedKey},
-		{"Revocations", credentialsRevocations},
-		{"RevokedOnAllNodes", credentialsRevoked},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h := newHarness(t)
-			if len(h.Nodes) == 0 {
-				t.Fatal("the harness has no node")
-			}
-			tt.run(t, h)
-		})
+		{"RemovedKeys", credentialsRemoved},
+		{"RevokedToken", credentialsToken},
+		{"RevokedUser", credentialsUser},
+		{"Names", credentialsNames},
+		{"AtTheSameTime", credentialsConcurrent},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.run(t, newHarness(t)) })
 	}
 }
 
-func apiKey(id string, createdAt int64) eureka.APIKey {
+func testKey(n int) eureka.APIKey {
 	return eureka.APIKey{
-		ID: id, Name: "key " + id, Hash: []byte(strings.Repeat("\x00\xff", 16)), Scopes: eureka.ScopePublish, Channels: []string{"*"}, CreatedAt: createdAt,
+		ID: fmt.Sprintf("key%09d", n), Name: fmt.Sprintf("key %d", n), Hash: bytes.Repeat([]byte{byte(n)}, 32), User: "ann",
+		Scopes: eureka.ScopePublish | eureka.ScopeManage, Channels: []string{"order:*", "news"}, CreatedAt: int64(1000 + n), ExpiresAt: 9_000_000_000_000,
 	}
 }
 
-func addKey(t *testing.T, n CredentialsNode, k eureka.APIKey) {
-	t.Helper()
-	if err := n.AddKey(t.Context(), k); err != nil {
-		t.Fatalf("AddKey(%s): %v", k.ID, err)
-	}
-}
-
-func wantKeys(t *testing.T, h CredentialsHarness, want ...eureka.APIKey) {
+// everywhere waits until something holds on every node.
+func (h CredentialsHarness) everywhere(t *testing.T, what string, holds func(n CredentialsNode) bool) {
 	t.Helper()
 	for i, n := range h.Nodes {
-		var diff string
-		eventually(t, fmt.Sprintf("node %d lists %d keys", i, len(want)), func() bool {
-			got, err := n.Keys(t.Context())
-			if err != nil {
-				t.Fatalf("Keys: %v", err)
-			}
-			diff = cmp.Diff(append([]eureka.APIKey{}, want...), got)
-			return len(got) == len(want)
-		})
-		if diff != "" {
-			t.Errorf("node %d (-want +got):\n%s", i, diff)
-		}
+		eventually(t, fmt.Sprintf("node %d: %s", i, what), func() bool { return holds(n) })
 	}
 }
+
+func (h CredentialsHarness) last() CredentialsNode { return h.Nodes[len(h.Nodes)-1] }
 
 func credentialsKeys(t *testing.T, h CredentialsHarness) {
-	wantKeys(t, h)
-	full := apiKey("fullfullfull", firstTime)
-	full.User, full.Channels, full.ExpiresAt = "한글 user", []string{"orders:*", "a", "b"}, firstTime+5
-	full.Scopes = eureka.ScopeAll
-	young, twin := apiKey("youngeryoung", firstTime+1), apiKey("abcdefghijkl", firstTime+1)
-	for i, k := range []eureka.APIKey{young, full, twin} {
-		addKey(t, h.Nodes[i%len(h.Nodes)], k)
-		got, ok := h.Nodes[i%len(h.Nodes)].Key(k.ID)
-		if diff := cmp.Diff(k, got); !ok || diff != "" {
-			t.Errorf("whoever added the key cannot use it at once: %t\n%s", ok, diff)
+	want := []eureka.APIKey{testKey(3), testKey(1), testKey(2)}
+	want[0].CreatedAt = 1 // the oldest, whatever its id is
+	for i, k := range []eureka.APIKey{want[2], want[0], want[1]} {
+		n := h.Nodes[i%len(h.Nodes)]
+		if err := n.Credentials.AddKey(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := n.Key(k.ID); !ok || cmp.Diff(k, got) != "" {
+			t.Errorf("its creator does not know it at once: %+v, %v", got, ok)
 		}
 	}
-	wantKeys(t, h, full, twin, young)
-	for i, n := range h.Nodes {
-		eventually(t, fmt.Sprintf("node %d takes the key", i), func() bool {
-			got, ok := n.Key(full.ID)
-			return ok && cmp.Equal(full, got)
-		})
-		if _, ok := n.Key("nobodynobody"); ok {
-			t.Error("there is a key that nobody added")
+	h.everywhere(t, "knows the keys, oldest first", func(n CredentialsNode) bool {
+		got, err := n.Credentials.Keys(t.Context())
+		return err == nil && cmp.Equal(want, got)
+	})
+	for _, n := range h.Nodes {
+		if err := n.Credentials.AddKey(t.Context(), want[0]); eureka.CodeOf(err) != eureka.CodeConflict {
+			t.Errorf("the same id again: %v", err)
+		}
+		if _, ok := n.Key("key999999999"); ok {
+			t.Error("a key that nobody made")
 		}
 	}
 }
 
-func credentialsKeyTwice(t *testing.T, h CredentialsHarness) {
-	var added atomic.Int64
-	var all sync.WaitGroup
-	for i := range 10 {
-		all.Go(func() {
-			k := apiKey("samesamesame", firstTime)
-			k.Name = fmt.Sprint(i)
-			switch err := h.Nodes[i%len(h.Nodes)].AddKey(t.Context(), k); eureka.CodeOf(err) {
-			case "":
-				added.Add(1)
-			case eureka.CodeConflict:
-			default:
-				t.Errorf("AddKey: %v", err)
+func credentialsRemoved(t *testing.T, h CredentialsHarness) {
+	first := h.Nodes[0]
+	for i := range 20 {
+		k := testKey(i)
+		if err := first.Credentials.AddKey(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		// At once, while the news of its creation may still be on the way.
+		if err := first.Credentials.DeleteKey(t.Context(), k.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := first.Key(k.ID); ok {
+			t.Fatal("a removed key is taken")
+		}
+	}
+	k := testKey(100)
+	if err := first.Credentials.AddKey(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	h.everywhere(t, "knows the key", func(n CredentialsNode) bool { _, ok := n.Key(k.ID); return ok })
+	calls, told := 0, make([]int, len(h.Nodes))
+	for i, n := range h.Nodes {
+		told[i] = n.taken(&calls)
+	}
+	if err := h.last().Credentials.DeleteKey(t.Context(), k.ID); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range h.Nodes {
+		eventually(t, "the key is gone and its node was told", func() bool {
+			_, ok := n.Key(k.ID)
+			list, err := n.Credentials.Keys(t.Context())
+			return !ok && err == nil && len(list) == 0 && n.taken(&calls) > told[i]
+		})
+	}
+	for _, id := range []string{k.ID, "key999999999"} {
+		if err := first.Credentials.DeleteKey(t.Context(), id); eureka.CodeOf(err) != eureka.CodeNotFound {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+func credentialsToken(t *testing.T, h CredentialsHarness) {
+	calls, r := 0, eureka.Revocation{TokenID: "t1", At: 5000}
+	if err := h.Nodes[0].Credentials.Revoke(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if !h.Nodes[0].Revoked(eureka.Identity{TokenID: "t1"}) {
+		t.Error("it does not hold at once where it was made")
+	}
+	h.everywhere(t, "the token is revoked, whenever it was issued", func(n CredentialsNode) bool {
+		return n.taken(&calls) > 0 && n.Revoked(eureka.Identity{TokenID: "t1", User: "ann", IssuedAt: 9000}) && n.Revoked(eureka.Identity{TokenID: "t1"})
+	})
+	for _, n := range h.Nodes {
+		for _, id := range []eureka.Identity{{}, {TokenID: "t2"}, {TokenID: "T1"}, {User: "t1"}, {KeyID: "t1"}} {
+			if n.Revoked(id) {
+				t.Errorf("%+v is revoked too", id)
 			}
-		})
-	}
-	all.Wait()
-	if added.Load() != 1 {
-		t.Errorf("%d callers added a key with the same id", added.Load())
-	}
-}
-
-func credentialsDeletedKey(t *testing.T, h CredentialsHarness) {
-	k := apiKey("abcdefghijkl", firstTime)
-	addKey(t, h.Nodes[0], k)
-	for i, n := range h.Nodes {
-		eventually(t, fmt.Sprintf("node %d takes the key", i), func() bool {
-			_, ok := n.Key(k.ID)
-			return ok
-		})
-	}
-	last := h.Nodes[len(h.Nodes)-1]
-	if err := last.DeleteKey(t.Context(), k.ID); err != nil {
-		t.Fatalf("DeleteKey: %v", err)
-	}
-	for i, n := range h.Nodes {
-		eventually(t, fmt.Sprintf("node %d refuses the key", i), func() bool {
-			_, ok := n.Key(k.ID)
-			return !ok
-		})
-		wantCode(t, "DeleteKey again", n.DeleteKey(t.Context(), k.ID), eureka.CodeNotFound)
-		wantCode(t, "DeleteKey of none", n.DeleteKey(t.Context(), strings.Repeat("k", 2000)), eureka.CodeNotFound)
-	}
-	wantKeys(t, h)
-	addKey(t, last, k) // its id is free
-	wantKeys(t, h, k)
-}
-
-func credentialsRevocations(t *testing.T, h CredentialsHarness) {
-	revocations := []eureka.Revocation{
-		{User: "u", At: firstTime + 3}, {TokenID: "한글/token #1", At: firstTime + 2}, {User: "token", At: firstTime + 1}, {TokenID: "token", At: firstTime},
-	}
-	for i := range revocations {
-		r := revocations[len(revocations)-1-i]
-		if err := h.Nodes[i%len(h.Nodes)].Revoke(t.Context(), r); err != nil {
-			t.Fatalf("Revoke(%+v): %v", r, err)
+		}
+		if list, err := n.Credentials.Revocations(t.Context()); err != nil || len(list) != 1 || list[0] != r {
+			t.Errorf("listed %+v, %v", list, err)
 		}
 	}
-	want := func() {
-		t.Helper()
-		for i, n := range h.Nodes {
-			eventually(t, fmt.Sprintf("node %d lists the revocations", i), func() bool {
-				got, err := n.Revocations(t.Context())
-				if err != nil {
-					t.Fatalf("Revocations: %v", err)
+}
+
+func credentialsUser(t *testing.T, h CredentialsHarness) {
+	for _, r := range []eureka.Revocation{{User: "ann", At: 5000}, {User: "bob", At: 6000}} {
+		if err := h.last().Credentials.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := []eureka.Identity{{User: "ann", IssuedAt: 4999}, {User: "ann", IssuedAt: 5000}, {User: "ann"}, {User: "ann", KeyID: "k", IssuedAt: 1}}
+	after := []eureka.Identity{{User: "ann", IssuedAt: 5001}, {User: "Ann"}, {User: "an"}, {User: ""}, {TokenID: "ann"}}
+	h.everywhere(t, "what the user was given before is revoked", func(n CredentialsNode) bool {
+		for _, id := range before {
+			if !n.Revoked(id) {
+				return false
+			}
+		}
+		return n.Revoked(eureka.Identity{User: "bob"})
+	})
+	for _, n := range h.Nodes {
+		for _, id := range after {
+			if n.Revoked(id) {
+				t.Errorf("%+v is revoked too", id)
+			}
+		}
+	}
+	// The later one of two holds, in whatever order they come.
+	for _, at := range []int64{8000, 7000} {
+		if err := h.Nodes[0].Credentials.Revoke(t.Context(), eureka.Revocation{User: "ann", At: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.everywhere(t, "the later revocation holds", func(n CredentialsNode) bool {
+		return n.Revoked(eureka.Identity{User: "ann", IssuedAt: 8000}) && !n.Revoked(eureka.Identity{User: "ann", IssuedAt: 8001})
+	})
+	h.everywhere(t, "newest first", func(n CredentialsNode) bool {
+		list, err := n.Credentials.Revocations(t.Context())
+		return err == nil && len(list) == 2 && list[0] == eureka.Revocation{User: "ann", At: 8000} && list[1].User == "bob"
+	})
+}
+
+// credentialsNames: any text may be a user or the id of a token.
+func credentialsNames(t *testing.T, h CredentialsHarness) {
+	names := []string{
+		"a.b", "a b", "*", ">", "ann@example.com", "주문", "=41", "a/b", "A", "a", `"`, "$KV.x", strings.Repeat("x", 128), strings.Repeat("é", 64), ".", "..",
+	}
+	for i, name := range names {
+		for _, r := range []eureka.Revocation{{User: name, At: int64(i)}, {TokenID: name, At: int64(i)}} {
+			if err := h.Nodes[0].Credentials.Revoke(t.Context(), r); err != nil {
+				t.Fatalf("%q: %v", name, err)
+			}
+		}
+	}
+	h.everywhere(t, "each name stands for itself", func(n CredentialsNode) bool {
+		list, err := n.Credentials.Revocations(t.Context())
+		if err != nil || len(list) != 2*len(names) {
+			return false
+		}
+		for i, name := range names {
+			if !n.Revoked(eureka.Identity{TokenID: name}) || !n.Revoked(eureka.Identity{User: name, IssuedAt: int64(i)}) || n.Revoked(eureka.Identity{User: name, IssuedAt: int64(i + 1)}) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func credentialsConcurrent(t *testing.T, h CredentialsHarness) {
+	var group sync.WaitGroup
+	for w := range 4 {
+		group.Go(func() {
+			c := h.Nodes[w%len(h.Nodes)].Credentials
+			for i := range 15 {
+				k := testKey(w*100 + i)
+				if err := c.AddKey(t.Context(), k); err != nil {
+					t.Error(err)
 				}
-				return cmp.Equal(revocations, got)
-			})
-		}
-	}
-	want()
-	revocations[0].At += 10 // again, for later
-	if err := h.Nodes[0].Revoke(t.Context(), revocations[0]); err != nil {
-		t.Fatalf("Revoke: %v", err)
-	}
-	want()
-}
-
-func credentialsRevoked(t *testing.T, h CredentialsHarness) {
-	ids := map[string]eureka.Identity{
-		"its token":           {User: "other", TokenID: "t1", IssuedAt: firstTime + 100},
-		"issued before":       {User: "u", TokenID: "t2", IssuedAt: firstTime},
-		"not said when":       {User: "u"},
-		"a key from before":   {User: "u", KeyID: "k", IssuedAt: firstTime - 1},
-		"issued later":        {User: "u", TokenID: "t3", IssuedAt: firstTime + 1},
-		"another user":        {User: "v", TokenID: "t4", IssuedAt: firstTime},
-		"nobody":              {IssuedAt: firstTime},
-		"a token named u":     {TokenID: "u", IssuedAt: firstTime},
-		"a user named t1":     {User: "t1", IssuedAt: firstTime},
-		"the token, in upper": {TokenID: "T1", IssuedAt: firstTime},
-	}
-	covered := []string{"its token", "issued before", "not said when", "a key from before"}
-	for i, n := range h.Nodes {
-		for name, id := range ids {
-			eventually(t, fmt.Sprintf("node %d does not know of %s", i, name), func() bool { return !n.Revoked(id) })
-		}
-	}
-	for i, r := range []eureka.Revocation{{TokenID: "t1", At: firstTime}, {User: "u", At: firstTime}} {
-		if err := h.Nodes[i%len(h.Nodes)].Revoke(t.Context(), r); err != nil {
-			t.Fatalf("Revoke(%+v): %v", r, err)
-		}
-	}
-	for i, n := range h.Nodes {
-		for _, name := range covered {
-			eventually(t, fmt.Sprintf("node %d refuses: %s", i, name), func() bool { return n.Revoked(ids[name]) })
-		}
-		for name, id := range ids {
-			if want := slices.Contains(covered, name); n.Revoked(id) != want {
-				t.Errorf("node %d: %s is revoked: %t, want %t", i, name, !want, want)
+				if i%3 == 0 {
+					if err := c.DeleteKey(t.Context(), k.ID); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := c.Revoke(t.Context(), eureka.Revocation{User: "ann", At: int64(w*100 + i)}); err != nil {
+					t.Error(err)
+				}
 			}
-		}
+		})
 	}
+	group.Wait()
+	h.everywhere(t, "every node comes to the same", func(n CredentialsNode) bool {
+		list, err := n.Credentials.Keys(t.Context())
+		return err == nil && len(list) == 40 && n.Revoked(eureka.Identity{User: "ann", IssuedAt: 314})
+	})
 }

@@ -270,8 +270,8 @@ func fanoutSizes(t *testing.T, h LiveHarness) {
 	n := h.Nodes[0]
 	s := n.Connect(t)
 	n.subscribe(t, s, "A", "A")
-	// The limit is on the frame with the longest name, so a little room is left.
-	large := json.RawMessage(`"` + strings.Repeat("x", eureka.MaxFrameBytes-256) + `"`)
+	// The limit is on the longest frame that may carry the message, so a little room is left.
+	large := json.RawMessage(`"` + strings.Repeat("x", eureka.MaxFrameBytes-512) + `"`)
 	n.deliver(t, eureka.Message{ChannelID: "A", Data: large})
 	eventually(t, "the largest frame arrives whole", func() bool {
 		frames := s.Frames()

@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -17,6 +18,9 @@ const ContentType = "application/problem+json"
 
 // retryAfterSeconds is what a client is asked to wait before it repeats a request that may succeed later.
 const retryAfterSeconds = 1
+
+// Challenge is the header WWW-Authenticate of each answer that asks for a credential.
+const Challenge = `Bearer realm="eureka"`
 
 // Details is the body of an error answer. It is an error itself, so that frameworks can carry it.
 type Details struct {
@@ -58,16 +62,19 @@ func Write(w http.ResponseWriter, err error) { Of(err).Write(w) }
 
 // Write answers a request with the details.
 func (d *Details) Write(w http.ResponseWriter) {
-	body, err := json.Marshal(d)
-	if err != nil {
-		body = []byte(`{}`) // strings, numbers and a bool always encode
-	}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // the answer is for people too, and never HTML
+	_ = encoder.Encode(d)        // strings, numbers and a bool always encode
 	w.Header().Set("Content-Type", ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if d.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", Challenge)
+	}
 	if d.Retry {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
 	w.WriteHeader(d.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that went away cannot be told
+	_, _ = w.Write(body.Bytes()) // a client that went away cannot be told
 }

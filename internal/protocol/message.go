@@ -9,12 +9,18 @@ import (
 	"eureka"
 )
 
-// frameOverhead is what AppendMessage and AppendID add to a body at the most: braces, the channel key and the longest name, a cursor.
-const frameOverhead = len(`{"channel":"",}`) + eureka.MaxNameLength + len(`,"id":"xxxxxxxx.9223372036854775807"`)
+// What frames have beside a message's body, at the most.
+const (
+	// messageOverhead is what AppendMessage and AppendID add: braces, the channel key and the longest name, a cursor.
+	messageOverhead = len(`{"channel":"",}`) + eureka.MaxNameLength + len(`,"id":"xxxxxxxx.9223372036854775807"`)
+	// historyOverhead is what a reply has that brings this message alone.
+	historyOverhead = eureka.MaxFrameBytes - HistoryRoom + len(`{"id":"xxxxxxxx.9223372036854775807","event":"","ts":0},`) - len(`"action":"message"`)
+	frameOverhead   = max(messageOverhead, historyOverhead)
+)
 
 // MessageBody encodes everything of a message frame but its channel name: the part that is the same for every subscriber.
-// It is what travels between nodes. CodeInvalid when Data is not one JSON value, CodeTooLarge when the frame would be
-// over eureka.MaxFrameBytes with the longest name.
+// It is what travels between nodes. CodeInvalid when Data is not one JSON value, CodeTooLarge when a frame with it, be it the message's own or a
+// history reply, would be over eureka.MaxFrameBytes with the longest name.
 func MessageBody(m eureka.Message) ([]byte, error) {
 	data := m.Data
 	if len(data) > 0 && !json.Valid(data) {

@@ -103,8 +103,21 @@ func TestMessageBodyLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(protocol.AppendMessage(nil, longest, protocol.AppendID(body, "abcdefgh.9223372036854775807"))); n != eureka.MaxFrameBytes {
-		t.Errorf("the largest frame under the longest name is %d bytes, want %d", n, eureka.MaxFrameBytes)
+	const cursor = "abcdefgh.9223372036854775807"
+	if n := len(protocol.AppendMessage(nil, longest, protocol.AppendID(body, cursor))); n > eureka.MaxFrameBytes {
+		t.Errorf("the largest frame under the longest name is %d bytes, the limit is %d", n, eureka.MaxFrameBytes)
+	}
+	// A history reply that brings it alone is larger, and the measure.
+	entry := protocol.HistoryEntry(cursor, "", fill(low), 0)
+	if len(entry)+1 > protocol.HistoryRoom {
+		t.Errorf("the largest message is %d bytes in a history reply, which has room for %d", len(entry)+1, protocol.HistoryRoom)
+	}
+	reply := protocol.Reply{
+		Action: protocol.ActionHistory, Channel: longest, Ref: json.RawMessage(`"` + strings.Repeat("r", protocol.MaxRefLength-2) + `"`),
+		Data: protocol.HistoryData([][]byte{entry}, cursor, false),
+	}
+	if n := len(reply.Encode()); n != eureka.MaxFrameBytes-1 { // the comma that one entry has not
+		t.Errorf("the largest history reply is %d bytes, want one less than %d", n, eureka.MaxFrameBytes)
 	}
 	if _, err := protocol.MessageBody(eureka.Message{Action: "message", Data: fill(low + 1)}); eureka.CodeOf(err) != eureka.CodeTooLarge {
 		t.Errorf("one byte more: %v, want too_large", err)

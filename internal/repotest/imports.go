@@ -22,6 +22,8 @@ type Rule struct {
 // Rules are the import rules of ARCHITECTURE.md.
 func Rules() []Rule {
 	heavy := []string{"github.com/nats-io/", "modernc.org/sqlite", "github.com/alecthomas/kong", "eureka/internal/gateway", "eureka/internal/engine"}
+	nats := []string{"github.com/nats-io/", "modernc.org/", "github.com/alecthomas/kong", "eureka/internal/gateway", "eureka/internal/engine/natsengine", "eureka/internal/app"}
+	configured := []string{"eureka/internal/config", "github.com/goccy/go-yaml", "github.com/aws/aws-sdk-go-v2/config"}
 	return []Rule{
 		{"eureka", nil, true, "the vocabulary imports only the standard library"},
 		{"eureka/internal/core", append(slices.Clone(heavy), "eureka/internal/httpapi", "eureka/internal/edge"), true, "the core stands on the ports alone"},
@@ -32,7 +34,11 @@ func Rules() []Rule {
 		{"eureka/internal/engine/...", []string{"eureka/internal/gateway", "eureka/internal/core", "eureka/internal/httpapi", "eureka/internal/app"}, false, "an engine knows the ports"},
 		{"eureka/internal/porttest", []string{"eureka/internal/engine", "eureka/internal/gateway", "eureka/internal/core"}, false, "a suite knows an engine through the port"},
 		{"eureka/client", []string{"eureka/internal/", "github.com/nats-io/", "modernc.org/sqlite"}, false, "a client is not the service"},
-		{"eureka/cmd/eureka-lambda", append(slices.Clone(heavy), "github.com/nats-io"), false, "a function starts small"},
+		{"eureka/internal/intake", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/edge"), true, "decoding is pure"},
+		{"eureka/internal/edge/apigw", nats, false, "a function starts small"},
+		{"eureka/internal/edge/simulator/...", append(slices.Clone(nats), "eureka/internal/core", "eureka/internal/httpapi", "eureka/internal/edge/apigw", "eureka/internal/lambdaapp"), false, "it knows functions by their environment alone"},
+		{"eureka/internal/lambdaapp", append(slices.Clone(nats), configured...), false, "a function starts small"},
+		{"eureka/cmd/eureka-lambda", append(slices.Clone(nats), configured...), false, "a function starts small"},
 		{"eureka/...", []string{"eureka/cmd/"}, false, "nothing imports a command"},
 	}
 }

@@ -28,6 +28,19 @@ func TextFrame(text []byte) []byte {
 	return append(AppendHeader(b, len(text)), text...)
 }
 
+// TextFrames returns a text message as frames of at most size bytes of text.
+func TextFrames(text []byte, size int) []byte {
+	b := make([]byte, 0, len(text)+(len(text)/size+1)*HeaderSize(size))
+	opcode := byte(opText)
+	for len(text) > size {
+		b = appendHeader(b, opcode, size)
+		b[len(b)-HeaderSize(size)] &^= finBit
+		b = append(b, text[:size]...)
+		text, opcode = text[size:], opContinuation
+	}
+	return append(appendHeader(b, opcode, len(text)), text...)
+}
+
 // PingFrame returns a ping without payload.
 func PingFrame() []byte { return []byte{finBit | opPing, 0} }
 

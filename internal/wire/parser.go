@@ -56,6 +56,7 @@ const (
 // Parser turns a client's byte stream into events. The zero value with MaxMessage set is ready. It is not safe for concurrent use.
 type Parser struct {
 	MaxMessage int // bytes of one text message, all fragments together
+	MaxFrame   int // bytes of one of its frames; 0 means that MaxMessage alone limits them
 
 	header     [headerBytes]byte
 	headerHave int
@@ -141,6 +142,9 @@ func (p *Parser) checkSize() *Fault {
 		size = uint64(binary.BigEndian.Uint16(p.header[2:]))
 	case 127:
 		size = binary.BigEndian.Uint64(p.header[2:])
+	}
+	if p.opcode&controlBit == 0 && p.MaxFrame > 0 && size > uint64(p.MaxFrame) {
+		return &Fault{eureka.CloseTooBig, fmt.Sprintf("a frame may have %d bytes", p.MaxFrame)}
 	}
 	if p.opcode&controlBit == 0 && size > uint64(max(p.MaxMessage-len(p.message), 0)) {
 		return &Fault{eureka.CloseTooBig, fmt.Sprintf("a message may have %d bytes", p.MaxMessage)}

@@ -135,6 +135,55 @@ func TestFaultBeforeTheEnd(t *testing.T) {
 	}
 }
 
+// TestMaxFrame: a frame may be limited below what a message may have.
+func TestMaxFrame(t *testing.T) {
+	for size, want := range map[int]string{10: "text", 11: "fault 1009"} {
+		for name, stream := range map[string][]byte{
+			"one frame": frame(0x81, strings.Repeat("x", size)),
+			"the last":  join(frame(0x01, "12345"), frame(0x80, strings.Repeat("x", size))),
+			"a ping":    join(frame(0x89, strings.Repeat("x", 100)), frame(0x81, strings.Repeat("x", size))),
+		} {
+			p := wire.Parser{MaxMessage: limit, MaxFrame: 10}
+			got := ""
+			fault := p.Feed(stream, func(e wire.Event) bool {
+				if e.Kind == wire.Text {
+					got = "text"
+				}
+				return true
+			})
+			if fault != nil {
+				got = fmt.Sprintf("fault %d", fault.Code)
+			}
+			if got != want {
+				t.Errorf("%s of %d bytes: %q, want %q", name, size, got, want)
+			}
+		}
+	}
+}
+
+// TestTextFrames: a client's parser joins what was split.
+func TestTextFrames(t *testing.T) {
+	for _, n := range []int{0, 1, 9, 10, 11, 20, 35} {
+		text := strings.Repeat("ä", n)[:n]
+		b := wire.TextFrames([]byte(text), 10)
+		var got strings.Builder
+		frames := 0
+		for len(b) > 0 {
+			size := int(b[1])
+			last := len(b) == 2+size
+			if first := frames == 0; (b[0]&0x80 != 0) != last || (b[0]&0xf == 1) != first || size > 10 {
+				t.Errorf("%d bytes: frame %d begins with %x", n, frames, b[0])
+			}
+			got.Write(b[2 : 2+size])
+			b = b[2+size:]
+			frames++
+		}
+		if got.String() != text || frames != max((n+9)/10, 1) {
+			t.Errorf("%d bytes: %q in %d frames", n, got.String(), frames)
+		}
+	}
+}
+
 func TestIdleParserHoldsNoBuffer(t *testing.T) {
 	p := wire.Parser{MaxMessage: limit}
 	emit := func(wire.Event) bool { return true }

@@ -1,5 +1,5 @@
-// Command testcount reads the output of `go test -json`, shows a line for each package as it ends and what failed tests said, and
-// closes with the counts. It ends with code 1 when a test failed, a package did not build, or nothing ran.
+// Command testcount reads the output of `go test -json`, shows a line for each package as it ends, the attributes that tests give themselves and
+// what failed tests said, and closes with the counts. It ends with code 1 when a test failed, a package did not build, or nothing ran.
 package main
 
 import (
@@ -20,6 +20,8 @@ type event struct {
 	Output      string
 	Elapsed     float64
 	FailedBuild string
+	Key         string // of an attribute
+	Value       string
 }
 
 // counter adds up what the events say.
@@ -72,6 +74,8 @@ func (c *counter) line(line string) {
 		c.output[key] = append(c.output[key], e.Output)
 	case "build-output":
 		c.say("%s", e.Output)
+	case "attr":
+		c.say("%s %s: %s\n", e.Test, e.Key, e.Value)
 	case "pass", "fail", "skip":
 		c.ended(e, key)
 	}

@@ -20,6 +20,10 @@ func TestCount(t *testing.T) {
 		{"passing", passing, "ok          0.2s  p\n1 passed, 0 failed, 0 skipped\n", 0},
 		{"nothing ran", "", "0 passed, 0 failed, 0 skipped\n", 1},
 		{
+			"an attribute", `{"Action":"attr","Package":"p","Test":"TestA","Key":"seed","Value":"7"}
+` + passing, "TestA seed: 7\nok          0.2s  p\n1 passed, 0 failed, 0 skipped\n", 0,
+		},
+		{
 			"failing and skipping", passing + `{"Action":"output","Package":"q","Test":"TestB","Output":"why\n"}
 {"Action":"fail","Package":"q","Test":"TestB"}
 {"Action":"output","Package":"q","Test":"TestC","Output":"=== RUN   TestC\n"}

@@ -14,8 +14,9 @@ import (
 
 // Access decides who is behind an event.
 type Access interface {
-	// Identify says who is behind a handshake or a request. CodeUnauthenticated when nobody is.
-	Identify(r *http.Request) (eureka.Identity, error)
+	// Handshake says who is behind a WebSocket handshake, and Request who is behind an HTTP request. CodeUnauthenticated when nobody is.
+	Handshake(r *http.Request) (eureka.Identity, error)
+	Request(r *http.Request) (eureka.Identity, error)
 	// Holder says who is behind a live socket. CodeUnauthenticated when its credential has ended, CodeGone when there is no such socket.
 	Holder(ctx context.Context, socketID string) (eureka.Identity, error)
 	// Changed is told that a socket of this function has another credential from now on.
@@ -25,8 +26,11 @@ type Access interface {
 // Open is the access of a service without authentication: everybody may do everything, and is who they say.
 type Open struct{}
 
-// Identify implements Access.
-func (Open) Identify(r *http.Request) (eureka.Identity, error) { return auth.OpenIdentity(r) }
+// Handshake implements Access.
+func (Open) Handshake(r *http.Request) (eureka.Identity, error) { return auth.OpenIdentity(r) }
+
+// Request implements Access.
+func (Open) Request(*http.Request) (eureka.Identity, error) { return eureka.Everyone(""), nil }
 
 // Holder implements Access.
 func (Open) Holder(context.Context, string) (eureka.Identity, error) { return eureka.Everyone(""), nil }
@@ -38,8 +42,11 @@ func (Open) Changed(string, eureka.Identity) {}
 // from a route without that check, and is refused.
 type IAM struct{}
 
-// Identify implements Access.
-func (IAM) Identify(r *http.Request) (eureka.Identity, error) {
+// Request implements Access.
+func (i IAM) Request(r *http.Request) (eureka.Identity, error) { return i.Handshake(r) }
+
+// Handshake implements Access.
+func (IAM) Handshake(r *http.Request) (eureka.Identity, error) {
 	caller := callerOf(r.Context())
 	if caller == "" {
 		return eureka.Identity{}, eureka.Errorf(eureka.CodeUnauthenticated, "the request is not signed with AWS credentials")
@@ -85,7 +92,8 @@ const (
 
 // Checker says whether credentials hold; auth.Authenticator is one.
 type Checker interface {
-	Identify(r *http.Request) (eureka.Identity, error)
+	Handshake(r *http.Request) (eureka.Identity, error)
+	Request(r *http.Request) (eureka.Identity, error)
 	// Check says whether an identity of before still holds. CodeUnauthenticated when it does not.
 	Check(id eureka.Identity) error
 }
@@ -122,12 +130,21 @@ func NewService(o ServiceOptions) (*Service, error) {
 	return &Service{options: o, holders: map[string]holder{}}, nil
 }
 
-// Identify implements Access.
-func (s *Service) Identify(r *http.Request) (eureka.Identity, error) {
+// Handshake implements Access.
+func (s *Service) Handshake(r *http.Request) (eureka.Identity, error) {
+	return s.identify(r, s.options.Checker.Handshake)
+}
+
+// Request implements Access.
+func (s *Service) Request(r *http.Request) (eureka.Identity, error) {
+	return s.identify(r, s.options.Checker.Request)
+}
+
+func (s *Service) identify(r *http.Request, by func(*http.Request) (eureka.Identity, error)) (eureka.Identity, error) {
 	if err := s.options.Refresh(r.Context()); err != nil {
 		return eureka.Identity{}, err
 	}
-	return s.options.Checker.Identify(r)
+	return by(r)
 }
 
 // Holder implements Access. Expiry and revocation are checked every time. A credential that another function has put in place of the socket's last

@@ -315,7 +315,7 @@ func TestPosterKeepsConnections(t *testing.T) {
 func BenchmarkPost(b *testing.B) {
 	answered := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
 	})}
 	frame := bytes.Repeat([]byte("x"), 500)
 	b.Run("ours", func(b *testing.B) {

@@ -110,7 +110,7 @@ func (s *Sockets) accept(ctx context.Context, r *http.Request, ev socketEvent) e
 	if !s.options.Origins.Allowed(r) {
 		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
 	}
-	identity, err := s.options.Access.Identify(r)
+	identity, err := s.options.Access.Handshake(r)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (s *Sockets) disconnect(ctx context.Context, ev socketEvent) socketAnswer {
 	id := ev.RequestContext.ConnectionID
 	code, reason := eureka.CloseAbnormal, ""
 	if c := ev.RequestContext.DisconnectStatusCode; c >= int64(eureka.CloseNormal) && c < 5000 {
-		code = eureka.CloseCode(c) //nolint:gosec // it fits
+		code = eureka.CloseCode(c)
 	}
 	if ev.RequestContext.DisconnectReason != nil {
 		reason = eureka.CutAgent(*ev.RequestContext.DisconnectReason)

@@ -270,10 +270,12 @@ func (b *bus) rehome(from, to string) {
 // vacate ends the subscriptions of a deleted channel and tells its subscribers.
 func (b *bus) vacate(channelID string) {
 	delivery := b.engine.options.Delivery
-	delivery.Deliver(channelID, protocol.ErrorBody(eureka.Errorf(eureka.CodeGone, "the channel was deleted")), nil)
+	delivery.Deliver(channelID, protocol.ErrorBody(errChannelGone()), nil)
 	left, _ := delivery.Move(channelID, "")
 	b.release(channelID, left)
 }
+
+func errChannelGone() error { return eureka.Errorf(eureka.CodeGone, "the channel was deleted") }
 
 // tail returns the tail of a channel that this node listens to, nil for another.
 func (b *bus) tail(channelID string) *tail {

@@ -3,6 +3,8 @@ package natsengine
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +17,7 @@ import (
 var unavailable = []error{
 	context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected,
 	nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded, nats.ErrNoServers, nats.ErrStaleConnection,
-	nats.ErrConnectionDraining, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound,
+	nats.ErrConnectionDraining, io.EOF, io.ErrClosedPipe, net.ErrClosed, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound,
 	jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoHeartbeat,
 }
 
@@ -23,6 +25,7 @@ var unavailable = []error{
 func channelError(err error) error {
 	var own *eureka.Error
 	var api *jetstream.APIError
+	var broken net.Error // of a connection that ends in the middle of a write
 	switch {
 	case err == nil:
 		return nil
@@ -30,6 +33,8 @@ func channelError(err error) error {
 		return err
 	case errors.Is(err, context.Canceled):
 		return eureka.WrapError(eureka.CodeUnavailable, err, "the request was cancelled")
+	case errors.As(err, &broken):
+		return eureka.WrapError(eureka.CodeUnavailable, err, "the channels are not available now: the connection to NATS broke")
 	case errors.As(err, &api) && api.Code == http.StatusServiceUnavailable:
 		return eureka.WrapError(eureka.CodeUnavailable, err, "the channels are not available now: NATS cannot store or read")
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type node struct {
 	hub    *gateway.Hub
 	engine *natsengine.Engine
 	server *httptest.Server
+	taken  atomic.Int64 // how often a credential was taken back
 
 	mu  sync.Mutex
 	ids []string // of the sockets that connected, in order
@@ -35,6 +37,7 @@ func openNode(t *testing.T, o natsengine.Options) *node {
 	t.Helper()
 	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{})}
 	o.Node = n.id
+	o.CredentialsChanged = func() { n.taken.Add(1) }
 	if hub, ok := o.Registry.(*gateway.Hub); ok {
 		n.hub = hub // with a delivery of the test's own
 	} else {
@@ -165,6 +168,17 @@ func suites(t *testing.T, oneServer bool, open opener) {
 			return h
 		})
 	})
+	t.Run("Credentials", func(t *testing.T) {
+		porttest.Credentials(t, func(t *testing.T) porttest.CredentialsHarness {
+			var h porttest.CredentialsHarness
+			for _, n := range open(t) {
+				h.Nodes = append(h.Nodes, porttest.CredentialsNode{
+					Credentials: n.engine.Credentials(), Key: n.engine.Key, Revoked: n.engine.Revoked, Taken: func() int { return int(n.taken.Load()) },
+				})
+			}
+			return h
+		})
+	})
 	live := func(t *testing.T) porttest.LiveHarness {
 		h := porttest.LiveHarness{AtOnce: oneServer}
 		for _, n := range open(t) {
@@ -176,15 +190,6 @@ func suites(t *testing.T, oneServer bool, open opener) {
 	}
 	t.Run("Fanout", func(t *testing.T) { porttest.Fanout(t, live) })
 	t.Run("Sender", func(t *testing.T) { porttest.Sender(t, live) })
-	t.Run("Credentials", func(t *testing.T) {
-		porttest.Credentials(t, func(t *testing.T) porttest.CredentialsHarness {
-			var h porttest.CredentialsHarness
-			for _, n := range open(t) {
-				h.Nodes = append(h.Nodes, porttest.CredentialsNode{Credentials: n.engine.Credentials(), Key: n.engine.Key, Revoked: n.engine.Revoked})
-			}
-			return h
-		})
-	})
 }
 
 func TestEmbedded(t *testing.T) {

@@ -69,6 +69,8 @@ type Options struct {
 	Replays            Replays
 	Log                *slog.Logger
 	Metrics            prometheus.Registerer // nil for none
+
+	now func() time.Time // of tests; time.Now
 }
 
 // Engine is the ports of package eureka on NATS. Open makes one.
@@ -149,6 +151,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 64 << 20
 	}
+	if o.now == nil {
+		o.now = time.Now
+	}
 	e := &Engine{options: o, metrics: newMetrics(o.Metrics)}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(err, e.Close(context.WithoutCancel(ctx)))
@@ -184,7 +189,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	if e.history, err = openHistory(ctx, e); err != nil {
 		return err
 	}
-	if e.requests, err = openRequests(ctx, e.js, o.Namespace, o.Replicas); err != nil {
+	if e.requests, err = openRequests(ctx, e); err != nil {
 		return err
 	}
 	if e.credentials, err = openCredentials(ctx, e); err != nil {

@@ -2,6 +2,7 @@ package natsengine
 
 import (
 	"bytes"
+	"strconv"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -14,13 +15,17 @@ func FuzzParseEntry(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add("7", "2026-01-02T03:04:05.678Z", "3", "60000", "", "", payload)
-	f.Add("8", "2026-01-02T03:04:05Z", "7", "", "lasting", "6", []byte(nil))
-	f.Add("", "", "", "", "", "", []byte(nil))
-	f.Add("-1", "yesterday", "x", "forever", "", "-5", payload)
-	f.Add("18446744073709551616", "2026-01-02T03:04:05Z", "18446744073709551616", "-1", "", "", payload[:3])
-	f.Fuzz(func(t *testing.T, seq, at, expected, ttl, anchor, forgot string, data []byte) {
+	f.Add("7", "2026-01-02T03:04:05.678Z", "3", "", "60000", "", "", payload)
+	f.Add("7", "2026-01-02T03:04:05.678Z", "6", "3", "60000", "", "", payload)
+	f.Add("8", "2026-01-02T03:04:05Z", "7", "9", "", "lasting", "6", []byte(nil))
+	f.Add("", "", "", "", "", "", "", []byte(nil))
+	f.Add("-1", "yesterday", "x", "-1", "forever", "", "-5", payload)
+	f.Add("18446744073709551616", "2026-01-02T03:04:05Z", "18446744073709551616", "", "-1", "", "", payload[:3])
+	f.Fuzz(func(t *testing.T, seq, at, expected, behind, ttl, anchor, forgot string, data []byte) {
 		header := nats.Header{headerSequence: {seq}, headerTime: {at}, headerExpected: {expected}, headerTTL: {ttl}}
+		if behind != "" {
+			header[headerBehind] = []string{behind}
+		}
 		if anchor != "" {
 			header[headerAnchor], header[headerForgot] = []string{anchor}, []string{forgot}
 		}
@@ -33,6 +38,9 @@ func FuzzParseEntry(f *testing.F) {
 		}
 		if e.seq == 0 || (e.isMessage() && (e.ttl <= 0 || len(e.body) == 0 || !bytes.HasSuffix(data, e.body))) {
 			t.Errorf("read as %+v", e)
+		}
+		if before, err := strconv.ParseUint(expected, 10, 64); e.before != 0 && (err != nil || e.before > before) {
+			t.Errorf("stored behind %q, read as %+v", expected, e)
 		}
 	})
 }

@@ -22,8 +22,9 @@ type epochState struct {
 	Sync  bool   `json:"sync"`  // each message was synced before it was confirmed
 }
 
-// openEpoch returns the epoch for a run that begins now. kept is whether it is the last run's.
-func openEpoch(dir string, syncAlways bool) (epoch string, kept bool, err error) {
+// openEpoch returns the epoch for a run that begins now. kept is whether it is the last run's. syncAll writes to the disk what a killed run left to the
+// operating system: NATS syncs only what it writes itself, so a power cut could take it at any later time.
+func openEpoch(dir string, syncAlways bool, syncAll func() error) (epoch string, kept bool, err error) {
 	var last epochState
 	text, err := os.ReadFile(filepath.Join(dir, epochFile)) //nolint:gosec // the operator's own directory
 	switch {
@@ -38,6 +39,11 @@ func openEpoch(dir string, syncAlways bool) (epoch string, kept bool, err error)
 	epoch = last.Epoch
 	if !kept {
 		epoch = randomID(16)
+	}
+	if kept && !last.Sync && !last.Clean {
+		if err := syncAll(); err != nil {
+			return "", false, err
+		}
 	}
 	return epoch, kept, writeEpoch(dir, epochState{Epoch: epoch, Boot: boot, Sync: syncAlways})
 }
@@ -61,7 +67,10 @@ func writeEpoch(dir string, s epochState) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncDirectory(dir) // else an older state may be there after a power cut
 }
 
 // bootID tells one boot of the machine from the next; "" on systems that do not say, where an unclean end counts as a loss.

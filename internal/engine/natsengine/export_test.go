@@ -2,9 +2,13 @@ package natsengine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -62,8 +66,85 @@ func (e *Engine) Fill(ctx context.Context, channelID string, n int) error {
 	return nil
 }
 
+// WithClock is o with a clock of the test's own.
+func WithClock(o Options, now func() time.Time) Options {
+	o.now = now
+	return o
+}
+
+// Drop removes the entry at an offset, as its expiry does.
+func (e *Engine) Drop(ctx context.Context, offset uint64) error { return e.history.remove(ctx, offset) }
+
+// Entry is a stored entry as a test looks at it.
+type Entry struct {
+	Offset  uint64
+	Message bool
+	Lasting bool
+}
+
+// Entries are all entries of a channel.
+func (e *Engine) Entries(ctx context.Context, channelID string) ([]Entry, error) {
+	entries, _, err := e.history.read(ctx, channelID, 0, eureka.MaxHistoryPage)
+	all := make([]Entry, 0, len(entries))
+	for i := range entries {
+		all = append(all, Entry{entries[i].seq, entries[i].isMessage(), entries[i].isLasting()})
+	}
+	return all, err
+}
+
+// LoseTrack leaves the engine with what it knows of the channel's end after a publish that failed: nothing (0), or what another node stored there.
+func (e *Engine) LoseTrack(channelID string, last uint64) {
+	a := e.history.acquire(channelID)
+	defer e.history.release(channelID, a)
+	a.turn <- struct{}{}
+	a.last, a.base, a.open = last, last, last != 0
+	<-a.turn
+}
+
+// Anchor looks after a channel as keep does, when it is silent.
+func (e *Engine) Anchor(ctx context.Context, channelID string) { e.history.anchorOne(ctx, channelID) }
+
+// Unkeep removes all that the store of requests has.
+func (e *Engine) Unkeep(ctx context.Context) error {
+	keys, err := e.requests.kv.Keys(ctx)
+	for _, key := range keys {
+		err = errors.Join(err, e.requests.kv.Purge(ctx, key))
+	}
+	return err
+}
+
 // EpochFile is the file that says whether cursors of an earlier run hold.
 const EpochFile = epochFile
 
 // Boot is the machine's present boot.
 func Boot() string { return bootID() }
+
+// Bucket opens a key-value bucket on a server.
+func Bucket(t testing.TB, s *server.Server, name string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := dialJetStream(t, s).KeyValue(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+// ForgetRequestsAfter makes the store of requests keep answers for another time than it does.
+func (e *Engine) ForgetRequestsAfter(ctx context.Context, d time.Duration) error {
+	s, err := e.js.Stream(ctx, bucketPrefix+e.options.Namespace+"_requests")
+	if err != nil {
+		return err
+	}
+	config := s.CachedInfo().Config
+	config.MaxAge, config.Duplicates = d, d
+	_, err = e.js.UpdateStream(ctx, config)
+	return err
+}
+
+// LeaseOver makes this engine's claims of keys as old as those of callers that have ended.
+func (e *Engine) LeaseOver() {
+	e.requests.now = func() time.Time { return time.Now().Add(claimLease + time.Second) }
+}
+
+// Doubt makes what was done under a claimed key as uncertain as when NATS does not answer.
+func (e *Engine) Doubt(key string) { e.requests.doubted(key) }

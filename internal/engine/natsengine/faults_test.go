@@ -295,6 +295,26 @@ func TestDataDirectoryFaults(t *testing.T) {
 			}
 		})
 	}
+	t.Run("all answers to requests expired meanwhile", func(t *testing.T) {
+		const life = 300 * time.Millisecond
+		dir := t.TempDir()
+		e, err := open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claimErr := e.Requests().Begin(t.Context(), "key")
+		if err := errors.Join(claimErr, e.ForgetRequestsAfter(t.Context(), life), e.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		closed := time.Now()
+		eventually(t, "they have expired", func() bool { return time.Since(closed) > life })
+		if e, err = open(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("untouched", func(t *testing.T) {
 		e, err := open(filled(t))
 		if err != nil {

@@ -27,12 +27,13 @@ const (
 	leastLife     = lingering - 5*time.Second        // how long any message is stored at least; servers and nodes agree on time by less
 	bridgeTTL     = 50 * time.Second                 // less than any message
 	forgotTTL     = bridgeTTL
+	trusted       = 30 * time.Second       // how long the end of a channel counts as known; with appendTimeout it is less than leastLife
 	rushed        = 250 * time.Millisecond // less than eureka.MinHistoryTTL/2, the silence before an anchor
 	appendTries   = 1000                   // tries to store a message behind the one known to be last; the caller's deadline may come first
 	politeTries   = 4                      // after so many, each waits for up to appendWait
 	anchorTries   = 64
 	appendWait    = 5 * time.Millisecond
-	appendTimeout = 10 * time.Second // when the caller gives no deadline
+	appendTimeout = 10 * time.Second // when the caller does not give less
 )
 
 // JetStream's codes of refusals that another try may overcome.
@@ -51,9 +52,9 @@ const (
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	headerLife     = "Nats-TTL"
 	headerTTL      = "Eureka-TTL"     // of a message: how long readers may see it, in milliseconds
-	headerAnchor   = "Eureka-Anchor"  // of an anchor: lasting, or bridge
+	headerAnchor   = "Eureka-Anchor"  // of an anchor: lasting, bridge, or forgot
 	headerBridged  = "Eureka-Bridged" // of a bridge: the lasting anchor that it replaces
-	headerBehind   = "Eureka-Behind"  // of a bridge: the entry that the anchor was stored behind
+	headerBehind   = "Eureka-Behind"  // where nothing but anchors came in between: the entry before those; 0 when messages may have come and gone
 	headerForgot   = "Eureka-Forgot"  // of an anchor: the last one of the entries that were removed before it
 )
 
@@ -63,7 +64,8 @@ const (
 //
 // That an entry is the newest one stored proves that nothing came behind it only as long as nothing behind it can have expired before it did. So no
 // message is ever stored behind a lasting anchor: the first message after a silence replaces that by a bridge, an anchor that lives shorter than any
-// message (see [history.bridge]); and a message proves it for as long as all that may follow it lives (see [entry.isEnd]).
+// message (see [history.bridge]); and a message proves it for as long as all that may follow it lives (see [entry.isEnd]). What is stored behind an end
+// that proves nothing breaks the chain, and says so.
 type history struct {
 	engine  *Engine
 	stream  jetstream.Stream
@@ -74,8 +76,9 @@ type history struct {
 	shards  [interestShards]appenderShard
 	purges  chan string // channels with more entries than they retain
 	reads   chan struct{}
-	cached  atomic.Int64       // bytes of all tails
-	pauses  atomic.Uint64      // the last pause given to a replay
+	cached  atomic.Int64  // bytes of all tails
+	pauses  atomic.Uint64 // the last pause given to a replay
+	now     func() time.Time
 	context context.Context    //nolint:containedctx // the life of what runs on its own: keep, scan, replays and live delivery
 	cancel  context.CancelFunc // ends keep, scan and replays
 	running sync.WaitGroup
@@ -91,10 +94,13 @@ type appender struct {
 	turn      chan struct{} // holds one token: messages of one node are stored in the order of their calls
 	users     int           // callers that hold or wait for it; the shard's lock guards it
 	last      uint64        // sequence of the newest entry, as far as this node knows
-	open      bool          // last is known to be no lasting anchor
-	at        time.Time     // when this node stored its newest message; zero when the channel is anchored
-	sent      time.Time     // when it began to store it
-	from      time.Time     // not to be anchored before
+	base      uint64        // nothing but anchors was stored behind base, up to and with last; 0 when messages may have been
+	open      bool          // last was no lasting anchor, and the newest entry, when seen says
+	seen      time.Time
+	mine      uint64    // sequence of the newest message that this node looks after
+	at        time.Time // when that was stored; zero when the channel is anchored
+	sent      time.Time // when it began to store it
+	from      time.Time // not to be anchored before
 	retention eureka.Retention
 	stored    int // messages since the last purge
 }
@@ -103,7 +109,7 @@ type appender struct {
 func openHistory(ctx context.Context, e *Engine) (*history, error) {
 	h := &history{
 		engine: e, name: e.options.Namespace + "_history", prefix: e.subject("hist") + ".", seed: maphash.MakeSeed(),
-		purges: make(chan string, 1024), reads: make(chan struct{}, 16),
+		purges: make(chan string, 1024), reads: make(chan struct{}, 16), now: e.options.now,
 	}
 	h.context, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for i := range h.shards {
@@ -155,16 +161,16 @@ func (h *history) cursorEpoch(channelID string) string {
 func (h *history) append(ctx context.Context, channelID string, payload []byte, key string, r eureka.Retention) (uint64, error) {
 	a := h.acquire(channelID)
 	defer h.release(channelID, a)
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, appendTimeout)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
 		return 0, eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the channel is too busy")
+	}
+	if err := h.mayStoreAgain(ctx, channelID, key, r); err != nil {
+		return 0, err
 	}
 	ttl := time.Duration(r.TTL)
 	life := ttl + lingering
@@ -177,10 +183,13 @@ func (h *history) append(ctx context.Context, channelID string, payload []byte, 
 		header[nats.MsgIdHdr] = []string{hex.EncodeToString(sum[:16])}
 	}
 	seq, duplicate, err := h.store(ctx, a, channelID, &nats.Msg{Subject: h.subject(channelID), Data: payload, Header: header}, appendTries)
+	if err == nil || mayBeStored(err) {
+		h.engine.requests.doubted(key)
+	}
 	if err != nil || duplicate {
 		return seq, err
 	}
-	a.retention, a.at = r, time.Now()
+	a.retention, a.at, a.mine = r, h.now(), seq
 	if a.stored++; a.stored >= purgeSlack(r.Size) {
 		select {
 		case h.purges <- channelID:

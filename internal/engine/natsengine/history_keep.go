@@ -16,7 +16,8 @@ import (
 const (
 	keepInterval  = 500 * time.Millisecond
 	keepTimeout   = 30 * time.Second
-	trimIntervals = 20 // keepIntervals between two trims of what has expired in memory
+	anchorTimeout = 5 * time.Second // less than lingering has beside leastLife: an anchor must not come when it says too much
+	trimIntervals = 20              // keepIntervals between two trims of what has expired in memory
 	// recheckIntervals is how many keepIntervals a dropped message may go unnoticed.
 	recheckIntervals = 4
 )
@@ -33,7 +34,8 @@ func (h *history) keep() {
 			return
 		case channelID := <-h.purges:
 			h.purge(ctx, channelID)
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := h.now()
 			h.anchorSilent(ctx, now)
 			if n%recheckIntervals == 0 {
 				h.engine.bus.recheck()
@@ -74,7 +76,7 @@ func (h *history) anchorSilent(ctx context.Context, now time.Time) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.anchorOne(ctx, channelID, now)
+		h.anchorOne(ctx, channelID)
 	}
 }
 
@@ -98,28 +100,29 @@ func (a *appender) isSilent(now time.Time) bool {
 	return !a.at.IsZero() && now.Sub(a.at) >= time.Duration(a.retention.TTL)/2 && !now.Before(a.from)
 }
 
-func (h *history) anchorOne(ctx context.Context, channelID string, now time.Time) {
+func (h *history) anchorOne(ctx context.Context, channelID string) {
 	a := h.acquire(channelID)
 	defer h.release(channelID, a)
 	a.turn <- struct{}{}
 	defer func() { <-a.turn }()
+	now := h.now()
 	if !a.isSilent(now) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	ctx, cancel := context.WithTimeout(ctx, anchorTimeout)
 	defer cancel()
-	if a.last == 0 {
-		// This node lost track of the end.
+	if a.last == 0 || a.last != a.mine {
+		// This node lost track of the end, or knows another node's message there. That one may be quite new.
 		last, ok, err := h.lastEntry(ctx, channelID)
-		if err != nil {
+		switch {
+		case err != nil:
 			h.warn("a silent channel could not be looked at", channelID, err)
-			return
-		}
-		if !ok || !last.isMessage() || !last.isEnd(now, h.ttl(ctx, channelID)) {
+		case !ok || !last.isMessage() || !last.isEnd(now, h.ttl(ctx, channelID)):
 			a.at = time.Time{}
-			return
+		default:
+			a.adopt(last, now)
 		}
-		a.last = last.seq
+		return
 	}
 	// An anchor says that nothing came behind the entry before it. After too long this cannot be told any more.
 	if now.Sub(a.at) > max(leastLife, min(time.Duration(a.retention.TTL), h.ttl(ctx, channelID))) {
@@ -138,6 +141,14 @@ func (h *history) anchorOne(ctx context.Context, channelID string, now time.Time
 	}
 }
 
+// adopt takes over the looking after of a channel whose newest entry was this message at the given time. The caller has the turn.
+func (a *appender) adopt(last entry, now time.Time) {
+	a.last, a.base, a.mine, a.open, a.seen, a.at = last.seq, last.seq, last.seq, true, now, last.at
+	// Whoever stored it may be about to store the next one, and counts on rushed.
+	a.from = now.Add(2 * rushed)
+	a.retention.TTL = eureka.Duration(last.ttl)
+}
+
 // scan takes over the channels whose newest entry is a message: their node may have ended before it could anchor them.
 func (h *history) scan() {
 	ctx := h.context
@@ -153,23 +164,21 @@ func (h *history) scan() {
 		if err != nil || ctx.Err() != nil {
 			continue
 		}
+		now := h.now()
 		last, ok, err := h.lastEntry(ctx, channelID)
-		if err != nil || !ok || !last.isMessage() || !last.isEnd(time.Now(), h.ttl(ctx, channelID)) {
-			continue
+		if err == nil && ok && last.isMessage() && last.isEnd(now, h.ttl(ctx, channelID)) {
+			h.adopt(channelID, last, now)
 		}
-		h.adopt(channelID, last)
 	}
 }
 
-func (h *history) adopt(channelID string, last entry) {
+func (h *history) adopt(channelID string, last entry, now time.Time) {
 	a := h.acquire(channelID)
 	defer h.release(channelID, a)
 	a.turn <- struct{}{}
 	defer func() { <-a.turn }()
 	if a.at.IsZero() && a.last == 0 {
-		// Whoever stored it may be about to store the next one, and counts on rushed.
-		a.last, a.open, a.at, a.from = last.seq, true, last.at, time.Now().Add(2*rushed)
-		a.retention = eureka.Retention{TTL: eureka.Duration(last.ttl)}
+		a.adopt(last, now)
 	}
 }
 

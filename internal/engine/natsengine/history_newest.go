@@ -31,7 +31,7 @@ func (h *history) Newest(ctx context.Context, channelID string, limit int) (eure
 	if err != nil {
 		return eureka.HistoryPage{}, err
 	}
-	page, now := eureka.HistoryPage{Cursor: h.cursor(channelID, last)}, time.Now()
+	page, now := eureka.HistoryPage{Cursor: h.cursor(channelID, last)}, h.now()
 	entries = slices.DeleteFunc(entries, func(e entry) bool { return !e.isMessage() || e.expired(now, time.Duration(ch.History.TTL)) })
 	for i := range entries[max(0, len(entries)-limit):] {
 		if err := h.retained(&page, channelID, &entries[max(0, len(entries)-limit)+i]); err != nil {

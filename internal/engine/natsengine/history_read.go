@@ -23,7 +23,7 @@ const (
 // entry is one stored entry of a channel: a message or an anchor.
 type entry struct {
 	seq    uint64
-	before uint64 // the entry it was stored behind; 0 when that is not known
+	before uint64 // the entry it was stored behind, anchors aside; 0 when that is not known
 	at     time.Time
 	ttl    time.Duration
 	anchor bool
@@ -49,6 +49,18 @@ func (e *entry) isEnd(now time.Time, ttl time.Duration) bool {
 	return e.anchor || now.Sub(e.at) <= max(leastLife, min(e.ttl, ttl))
 }
 
+// base is the entry behind which nothing but anchors was stored, up to and with this one, which is the newest there is; 0 when messages may have been.
+func (e *entry) base(now time.Time, ttl time.Duration) uint64 {
+	switch {
+	case e.bridged != 0:
+		return e.before
+	case e.isEnd(now, ttl):
+		return e.seq
+	default:
+		return 0
+	}
+}
+
 // follows reports whether nothing was stored between the entry with the sequence pos and this one.
 func (e *entry) follows(pos uint64) bool { return e.before != 0 && e.before <= pos }
 
@@ -64,12 +76,12 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 		return entry{}, malformed
 	}
 	e.before, _ = strconv.ParseUint(msg.Header.Get(headerExpected), 10, 64) // an entry without it is not chained
+	if behind, err := strconv.ParseUint(msg.Header.Get(headerBehind), 10, 64); err == nil {
+		e.before = min(e.before, behind)
+	}
 	if e.anchor = msg.Header.Get(headerAnchor) != ""; e.anchor {
 		e.forgot, _ = strconv.ParseUint(msg.Header.Get(headerForgot), 10, 64) // most anchors have none
 		e.bridged, _ = strconv.ParseUint(msg.Header.Get(headerBridged), 10, 64)
-		if behind, err := strconv.ParseUint(msg.Header.Get(headerBehind), 10, 64); err == nil && e.bridged != 0 && behind <= e.bridged {
-			e.before = behind
-		}
 		return e, nil
 	}
 	ttl, err := strconv.ParseInt(msg.Header.Get(headerTTL), 10, 64)
@@ -110,6 +122,7 @@ func (h *history) read(ctx context.Context, channelID string, after uint64, limi
 	if err != nil {
 		return nil, 0, err
 	}
+	h.engine.metrics.reads.Inc()
 	nc := h.engine.nc
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
@@ -153,6 +166,7 @@ func (h *history) lastEntry(ctx context.Context, channelID string) (e entry, ok 
 	if err != nil {
 		return e, false, err
 	}
+	h.engine.metrics.reads.Inc()
 	msg, err := h.engine.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+h.name, request)
 	if err != nil {
 		return e, false, natsError(err, "the history cannot be read: NATS does not answer")
@@ -214,7 +228,7 @@ func (h *history) behind(ctx context.Context, channelID string, pos uint64, limi
 	if err != nil {
 		return nil, 0, false, err
 	}
-	ttl, now, last := h.ttl(ctx, channelID), time.Now(), pos
+	ttl, now, last := h.ttl(ctx, channelID), h.now(), pos
 	for i := range entries {
 		e := &entries[i]
 		if !e.follows(last) || e.expired(now, ttl) {

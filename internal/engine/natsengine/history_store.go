@@ -23,17 +23,16 @@ func (h *history) store(
 		if err := h.bridge(ctx, a, channelID); err != nil {
 			return 0, false, err
 		}
+		a.place(msg.Header)
 		if try == tries {
 			msg.Header.Del(headerExpected)
 			h.engine.metrics.unchained.Inc()
-		} else {
-			msg.Header.Set(headerExpected, strconv.FormatUint(a.last, 10))
 		}
-		began := time.Now()
+		began := h.now()
 		ack, err := h.engine.js.PublishMsg(ctx, msg)
 		if last, wrong := wrongLast(err); wrong {
 			// Between this node's last message and now there was no time for an anchor: what came is a message.
-			a.last, a.open = last, last == 0 || time.Since(a.sent) < rushed
+			a.last, a.base, a.seen, a.open = last, last, h.now(), last == 0 || h.now().Sub(a.sent) < rushed
 			if try >= politeTries && wait(ctx, jitter()) != nil {
 				return 0, false, storeError(err)
 			}
@@ -48,23 +47,36 @@ func (h *history) store(
 			return 0, false, storeError(err)
 		}
 		if !ack.Duplicate {
-			a.last, a.sent = max(a.last, ack.Sequence), began
+			a.last = max(a.last, ack.Sequence)
+			a.base, a.seen, a.sent = a.last, began, began
 		}
 		return ack.Sequence, ack.Duplicate, nil
 	}
 	return 0, false, eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
 }
 
-// bridge makes sure that the channel's newest entry is no lasting anchor: behind one, a message could expire unnoticed while no node runs. A lasting
-// anchor is replaced by a bridge, which says what it was stored behind, so that the chain holds for those who never saw the anchor. The order matters:
-// whatever is cut off in between leaves a channel whose end proves nothing too much.
+// place says in an entry's headers what it is to be stored behind.
+func (a *appender) place(header nats.Header) {
+	header.Set(headerExpected, strconv.FormatUint(a.last, 10))
+	header.Del(headerBehind)
+	if a.base != a.last {
+		header.Set(headerBehind, strconv.FormatUint(a.base, 10))
+	}
+}
+
+// bridge makes sure that the channel's newest entry is known, and no lasting anchor: behind one, a message could expire unnoticed while no node runs.
+// A lasting anchor is replaced by a bridge, which says what it was stored behind, and so does what follows the bridge: the chain holds for those who never
+// saw them. The order matters: whatever is cut off in between leaves a channel whose end proves nothing too much.
 func (h *history) bridge(ctx context.Context, a *appender, channelID string) error {
-	for try := 0; !a.open; try++ {
+	for try := 0; ; try++ {
+		now := h.now()
+		if a.open && now.Sub(a.seen) < trusted { // later, another node's message may have come and gone
+			return nil
+		}
 		last, ok, err := h.lastEntry(ctx, channelID)
 		if err != nil {
 			return err
 		}
-		a.last = last.seq
 		switch {
 		case !ok || !last.isLasting():
 			if last.bridged != 0 { // whoever stored the bridge may have been cut off then
@@ -72,7 +84,9 @@ func (h *history) bridge(ctx context.Context, a *appender, channelID string) err
 					return err
 				}
 			}
-			a.open = true
+			a.last, a.base = last.seq, last.base(now.Add(appendTimeout), h.ttl(ctx, channelID))
+			a.seen, a.open = now, true
+			return nil
 		case try >= anchorTries:
 			return eureka.Errorf(eureka.CodeUnavailable, "the channel is too busy")
 		default:
@@ -81,7 +95,6 @@ func (h *history) bridge(ctx context.Context, a *appender, channelID string) err
 			}
 		}
 	}
-	return nil
 }
 
 // replace puts a bridge in the place of a lasting anchor. When another node is first it does nothing.
@@ -90,6 +103,7 @@ func (h *history) replace(ctx context.Context, a *appender, channelID string, an
 	if behind == 0 {
 		behind = anchor.seq
 	}
+	began := h.now()
 	seq, _, wrong, err := h.storeAnchor(ctx, channelID, anchor.seq, bridgeTTL, nats.Header{
 		headerAnchor: {"bridge"}, headerBridged: {strconv.FormatUint(anchor.seq, 10)}, headerBehind: {strconv.FormatUint(behind, 10)},
 	})
@@ -100,7 +114,7 @@ func (h *history) replace(ctx context.Context, a *appender, channelID string, an
 		err = h.remove(ctx, anchor.seq)
 	}
 	if err == nil {
-		a.last, a.open = seq, true
+		a.last, a.base, a.seen, a.open = seq, behind, began, true
 	}
 	return err
 }

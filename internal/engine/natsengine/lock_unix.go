@@ -22,3 +22,12 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// syncDirectory writes to the disk which files a directory has.
+func syncDirectory(dir string) error {
+	f, err := os.Open(dir) //nolint:gosec // the operator's own directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -13,6 +13,7 @@ type metrics struct {
 	unchained  prometheus.Counter
 	missed     prometheus.Counter
 	gaps       prometheus.Counter
+	reads      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -35,10 +36,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		nodes:      gauge("nodes", "Live nodes, this one included."),
 		unchained:  history("unchained_total", "Messages stored without their place in the chain, because several nodes stored on one channel at once."),
 		missed:     history("missed_total", "Times this node missed messages and read them from the stream."),
+		reads:      history("reads_total", "Questions to the stream for stored messages: by clients that read or resume, and by live delivery."),
 		gaps:       history("gaps_total", "Times missed messages could not be had and subscribers were told of a gap."),
 	}
 	if r != nil {
-		r.MustRegister(m.unchained, m.missed, m.gaps, m.connected, m.reconnects, m.published, m.received, m.dropped, m.malformed, m.nodes)
+		r.MustRegister(m.unchained, m.missed, m.gaps, m.reads, m.connected, m.reconnects, m.published, m.received, m.dropped, m.malformed, m.nodes)
 	}
 	return m
 }

@@ -29,7 +29,7 @@ const (
 	boolColumn
 )
 
-const selectChannels = `SELECT id, alias, service, model_type, model_id, name, descr, presence, created_at, updated_at, revision FROM channels`
+const selectChannels = `SELECT id, alias, service, model_type, model_id, name, descr, presence, history_size, history_ttl, created_at, updated_at, revision FROM channels`
 
 // clause is a part of a statement with the values for its question marks.
 type clause struct {
@@ -123,8 +123,13 @@ func (t *table) items(ctx context.Context, c clause) ([]eureka.Channel, error) {
 }
 
 func scanChannel(rows *sql.Rows, ch *eureka.Channel) error {
-	return rows.Scan(&ch.ID, &ch.Alias, &ch.Service, &ch.ModelType, &ch.ModelID, &ch.Name, &ch.Desc, &ch.Presence,
-		&ch.CreatedAt, &ch.UpdatedAt, &ch.Revision)
+	var history eureka.Retention
+	err := rows.Scan(&ch.ID, &ch.Alias, &ch.Service, &ch.ModelType, &ch.ModelID, &ch.Name, &ch.Desc, &ch.Presence,
+		&history.Size, (*int64)(&history.TTL), &ch.CreatedAt, &ch.UpdatedAt, &ch.Revision)
+	if history.Size != 0 {
+		ch.History = &history
+	}
+	return err
 }
 
 // filter makes the condition of a query. It reports false when nothing can match.

@@ -28,7 +28,8 @@ const maxStatements = 100
 var tableSchema = []string{
 	`CREATE TABLE channels (
 		row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, alias TEXT NOT NULL, service TEXT NOT NULL, model_type TEXT NOT NULL,
-		model_id TEXT NOT NULL, name TEXT NOT NULL, descr TEXT NOT NULL, presence INTEGER NOT NULL, created_at INTEGER NOT NULL,
+		model_id TEXT NOT NULL, name TEXT NOT NULL, descr TEXT NOT NULL, presence INTEGER NOT NULL,
+		history_size INTEGER NOT NULL, history_ttl INTEGER NOT NULL, created_at INTEGER NOT NULL,
 		updated_at INTEGER NOT NULL, revision INTEGER NOT NULL)`,
 	`CREATE INDEX by_model ON channels (service, model_type, model_id, id)`,
 	`CREATE INDEX by_model_type ON channels (model_type, id)`,
@@ -44,8 +45,9 @@ var tableSchema = []string{
 // New rows are inserted by plain statements. Those that SQLite guards by a savepoint (REPLACE, UPSERT, RETURNING) make the
 // full-text index write all it has each time, which takes the replay twice as long.
 const (
-	rowColumns = `INTO channels (row, id, alias, service, model_type, model_id, name, descr, presence, created_at, updated_at, revision)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	rowColumns = `INTO channels (row, id, alias, service, model_type, model_id, name, descr, presence, history_size, history_ttl,
+		created_at, updated_at, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	wordColumns = `INTO words (rowid, id, alias, service, model_type, model_id, name, descr) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 
 	insertRow    = `INSERT ` + rowColumns
@@ -153,8 +155,12 @@ func (t *table) writeOne(ctx context.Context, c change) error {
 		t.rows[ch.ID] = row
 		writeRow, writeWords = insertRow, insertWords
 	}
+	var history eureka.Retention // its size is 0 for none
+	if ch.History != nil {
+		history = *ch.History
+	}
 	err := t.exec(ctx, writeRow, row, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc,
-		ch.Presence, ch.CreatedAt, ch.UpdatedAt, int64(ch.Revision)) //nolint:gosec // a stream sequence is far below 2^63
+		ch.Presence, history.Size, int64(history.TTL), ch.CreatedAt, ch.UpdatedAt, int64(ch.Revision)) //nolint:gosec // a stream sequence is far below 2^63
 	if err != nil || known && c.old != nil && sameWords(c.old, ch) {
 		return err
 	}

@@ -21,11 +21,12 @@ func TestRequests(t *testing.T) {
 			Cannot:  map[porttest.RequestsCapability]string{porttest.RequestsExpiry: "NATS removes what has expired, by its own clock"},
 		}
 		for range 2 {
-			r, err := openRequests(t.Context(), dialJetStream(t, server), name, 1)
+			r, err := openRequests(t.Context(), &Engine{js: dialJetStream(t, server), options: Options{
+				Namespace: name, Replicas: 1, now: func() time.Time { return time.Unix(0, clock.Load()) },
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.now = func() time.Time { return time.Unix(0, clock.Load()) }
 			h.Nodes = append(h.Nodes, eureka.Requests(r))
 		}
 		return h

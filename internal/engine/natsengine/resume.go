@@ -149,7 +149,7 @@ func (t *tail) ready(ctx context.Context, pos uint64) bool {
 	ttl := t.history.ttl(ctx, t.channelID)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.trim(time.Now(), ttl)
+	t.trim(t.history.now(), ttl)
 	return t.covers(pos)
 }
 
@@ -228,7 +228,10 @@ func (r *replay) run() {
 		waits := covered && !r.fromTail()
 		t.mu.Unlock()
 		switch {
-		case dropped, covered && !waits:
+		case dropped:
+			r.ended()
+			return
+		case covered && !waits:
 			return
 		case waits:
 			r.history.engine.options.Replays.WhenDrained(r.sub.SocketID, r.run)
@@ -237,6 +240,7 @@ func (r *replay) run() {
 		again, err := r.fromStream()
 		switch {
 		case errors.Is(err, errReplayEnded):
+			r.ended()
 			return
 		case err != nil && (eureka.CodeOf(err) == eureka.CodeGap || r.failed >= replayTries):
 			r.giveUp()
@@ -277,6 +281,7 @@ func (r *replay) fromTail() (over bool) {
 	last := n == len(missed)
 	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, frames, last)
 	if err != nil {
+		r.ended()
 		return true
 	}
 	if taken {
@@ -309,7 +314,7 @@ func (r *replay) fromStream() (again bool, err error) {
 	h, t := r.history, r.tail
 	replays := h.engine.options.Replays
 	if room, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, nil, false); err != nil || !room {
-		return false, errors.Join(err, ended(err))
+		return false, gone(err)
 	}
 	entries, end, err := t.read(h.context, r.pos, replayFrames)
 	if err != nil {
@@ -321,7 +326,7 @@ func (r *replay) fromStream() (again bool, err error) {
 	frames, n := r.frames(entries)
 	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, frames, false)
 	if err != nil || !taken {
-		return false, errors.Join(err, ended(err))
+		return false, gone(err)
 	}
 	t.mu.Lock()
 	t.follow(r.pos, entries[:n])
@@ -364,11 +369,19 @@ func (r *replay) frames(entries []entry) (frames [][]byte, n int) {
 	return frames, n
 }
 
-func ended(err error) error {
+func gone(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errReplayEnded
+	return errors.Join(err, errReplayEnded)
+}
+
+// ended tells the socket, if that is still there, when it was the channel that ended: in its pause it did not hear what the others were told.
+func (r *replay) ended() {
+	e := r.history.engine
+	if _, err := e.channels.Get(r.history.context, r.sub.ChannelID); eureka.CodeOf(err) == eureka.CodeNotFound {
+		_ = e.options.Delivery.Send(r.sub.SocketID, protocol.EncodeError(nil, r.sub.Name, errChannelGone())) // fails when the socket has ended
+	}
 }
 
 // giveUp tells the socket that what it missed can no longer be had, and switches it to live messages.
@@ -379,7 +392,10 @@ func (r *replay) giveUp() {
 	t.mu.Lock()
 	taken, err := replays.Replay(r.sub.SocketID, r.sub.ChannelID, r.pause, [][]byte{replays.Frame(r.sub.Name, gap)}, true)
 	t.mu.Unlock()
-	if err == nil && !taken {
+	switch {
+	case err != nil:
+		r.ended()
+	case !taken:
 		replays.WhenDrained(r.sub.SocketID, r.giveUp)
 	}
 }

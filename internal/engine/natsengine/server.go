@@ -66,7 +66,7 @@ func (e *embedded) start() error {
 		return directoryError(e.dir, err)
 	}
 	var kept bool
-	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0); err != nil {
+	if e.epoch, kept, err = openEpoch(e.dir, e.sync == 0, func() error { return syncFiles(e.streams()) }); err != nil {
 		return directoryError(e.dir, err)
 	}
 	if !kept && len(e.before) > 0 {
@@ -106,14 +106,14 @@ func probe(dir, store string) error {
 // check compares what was on disk with what the server has read. NATS skips a stream it cannot read, and cuts off the part of a file
 // that it cannot read; a service that promises to keep its channels must say so.
 func (e *embedded) check() error {
-	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
+	state, err := e.server.Jsz(&server.JSzOptions{Streams: true, Accounts: true, Config: true})
 	if err != nil {
 		return eureka.WrapError(eureka.CodeInternal, err, "the state of the NATS server in this process cannot be read")
 	}
-	messages := map[string]uint64{}
+	streams := map[string]server.StreamDetail{}
 	for _, account := range state.AccountDetails {
 		for _, stream := range account.Streams {
-			messages[stream.Name] = stream.State.Msgs
+			streams[stream.Name] = stream
 		}
 	}
 	after, err := blockSizes(e.streams())
@@ -121,20 +121,22 @@ func (e *embedded) check() error {
 		return directoryError(e.dir, err)
 	}
 	for stream, before := range e.before {
+		now, ok := streams[stream]
+		if !ok {
+			return damaged(e.dir, stream, "cannot be read")
+		}
 		var lost int64
 		for file, size := range before {
 			left, there := after[stream][file]
-			// NATS removes a file that it cannot read at all, and also one whose messages have all expired. Buckets keep what
-			// they have, so there it is the former.
-			if there || strings.HasPrefix(stream, bucketPrefix) {
+			switch {
+			case there && now.State.Lost != nil: // a file may also be smaller because NATS has tidied it up
 				lost += max(size-left, 0)
+			case !there && !expires(now): // NATS removes a file that it cannot read at all, and also one whose messages have all expired
+				lost += size
 			}
 		}
-		count, ok := messages[stream]
 		switch {
-		case !ok:
-			return damaged(e.dir, stream, "cannot be read")
-		case lost > maxTornTail || (lost > 0 && count == 0):
+		case lost > maxTornTail || (lost > 0 && now.State.Msgs == 0):
 			return damaged(e.dir, stream, fmt.Sprintf("has lost %d bytes", lost))
 		case lost > 0:
 			e.log.log.Error("the end of a stream could not be read, as after a crash in the middle of a write; it was cut off",
@@ -142,6 +144,11 @@ func (e *embedded) check() error {
 		}
 	}
 	return nil
+}
+
+// expires reports whether messages of a stream end by themselves: those of the history do, and those of buckets that have a time for it.
+func expires(s server.StreamDetail) bool {
+	return !strings.HasPrefix(s.Name, bucketPrefix) || s.Config == nil || s.Config.MaxAge > 0
 }
 
 func (e *embedded) streams() string {

@@ -58,8 +58,16 @@ const tryForm = (doc, method, path, operation) => {
       else if (p.in === 'query' && value !== '') query.append(name, value);
     }
     if (query.size > 0) url += `?${query}`;
-    const options = { method };
-    if (box) Object.assign(options, { body: box.value, headers: { 'Content-Type': 'application/json' } });
+    const options = { method, headers: {} };
+    for (const [name, p] of Object.entries(inputs)) {
+      if (p.in === 'header' && p.input.value !== '') options.headers[name] = p.input.value;
+    }
+    const credential = document.getElementById('credential').value; // kept in the page alone, and gone with it
+    if (credential) options.headers.Authorization = `Bearer ${credential}`;
+    if (box) {
+      options.body = box.value;
+      options.headers['Content-Type'] = 'application/json';
+    }
     answer.hidden = false;
     try {
       const response = await fetch(url, options);

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"eureka/internal/deploy/deploytest"
+)
+
+// account is a fake AWS account that this process's AWS SDK uses, and a program that can be deployed.
+func account(t *testing.T) (cloud *deploytest.Cloud, bootstrap string) {
+	t.Helper()
+	cloud = deploytest.New(t)
+	for _, pair := range cloud.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		t.Setenv(name, value)
+	}
+	t.Setenv("AWS_PROFILE", "")
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	bootstrap = filepath.Join(dir, "bootstrap")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), "go", "build", "-o", bootstrap, source)
+	command.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return cloud, bootstrap
+}
+
+func TestDeployInfoRemove(t *testing.T) {
+	cloud, bootstrap := account(t)
+	got := run(t, nil, "info")
+	if got.code != 6 || !strings.Contains(got.stderr, `stage "dev" is not deployed in eu-west-1`) {
+		t.Errorf("info of nothing: %+v", got)
+	}
+	got = run(t, nil, "deploy", "--dry-run", "--bootstrap", bootstrap)
+	if got.code != 0 || !strings.Contains(got.stdout, `"AWSTemplateFormatVersion": "2010-09-09"`) || !strings.Contains(got.stdout, "FanoutFunction") || !cloud.Empty() {
+		t.Errorf("dry run: %d %s", got.code, got.stderr)
+	}
+	got = run(t, nil, "deploy", "--bootstrap", bootstrap, "--allowed-origins", "https://a.example")
+	for _, want := range []string{
+		"admin key ", "shown this once", "wss://SocketApi.execute-api.eu-west-1.amazonaws.com/dev", "https://HttpApi.execute-api.eu-west-1.amazonaws.com",
+		"wscat -c 'wss://", "CREATE_COMPLETE",
+	} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("deploy does not print %q:\n%s", want, got.stdout)
+		}
+	}
+	if got.code != 0 || !strings.Contains(got.stderr, "uploading the functions") || !strings.Contains(got.stderr, "CREATE_COMPLETE              WsFunction                 Lambda::Function") {
+		t.Errorf("deploy: %d\n%s", got.code, got.stderr)
+	}
+	if cloud.Parameter("AllowedOrigins") != "https://a.example" || cloud.Parameter("Version") != version() {
+		t.Errorf("parameters: %q, %q", cloud.Parameter("AllowedOrigins"), cloud.Parameter("Version"))
+	}
+	key := cloud.Parameter("AdminKey")
+	got = run(t, nil, "deploy", "--bootstrap", bootstrap)
+	if got.code != 0 || strings.Contains(got.stdout, "admin key") || !strings.Contains(got.stderr, "nothing to change") || cloud.Parameter("AdminKey") != key {
+		t.Errorf("deployed again: %+v", got)
+	}
+	var info struct {
+		Outputs map[string]string
+		Status  string
+	}
+	got = run(t, nil, "--json", "info")
+	if err := json.Unmarshal([]byte(got.stdout), &info); err != nil || info.Status != "CREATE_COMPLETE" || info.Outputs["HttpUrl"] == "" || got.stderr != "" {
+		t.Errorf("info: %v %+v", err, got)
+	}
+	got = run(t, nil, "remove")
+	if got.code == 0 || cloud.Empty() || !strings.Contains(got.stderr, "type dev to go on") {
+		t.Errorf("remove, another answer: %+v", got)
+	}
+	if got = run(t, nil, "remove", "--yes"); got.code != 0 || !cloud.Empty() || got.stdout != "removed dev\n" {
+		t.Errorf("remove: %+v", got)
+	}
+}
+
+func TestDeployRefused(t *testing.T) {
+	cloud, bootstrap := account(t)
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"deploy", "--stage", "My-Stage"}, 3, "stage: "},
+		{[]string{"deploy", "--bootstrap", "/nowhere"}, 3, "the bootstrap cannot be read"},
+		{[]string{"deploy", "--bootstrap", os.Args[0]}, 3, "no Linux program for arm64"},
+		{[]string{"deploy", "--bootstrap", bootstrap, "--auth", "perhaps"}, 3, "Auth"},
+		{[]string{"deploy", "--bootstrap", bootstrap, "--jwt-public-key", "/nowhere"}, 3, "jwt_public_key"},
+	} {
+		if got := run(t, nil, tt.args...); got.code != tt.code || !strings.Contains(got.stderr, tt.want) {
+			t.Errorf("%v: %+v", tt.args, got)
+		}
+	}
+	cloud.Deny = []string{"CreateChangeSet"}
+	if got := run(t, nil, "--json", "deploy", "--bootstrap", bootstrap); got.code != 5 || !strings.Contains(got.stderr, `"code":"forbidden"`) {
+		t.Errorf("denied: %+v", got)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	if got := run(t, nil, "info"); got.code == 0 || !strings.Contains(got.stderr, "there are no AWS credentials") {
+		t.Errorf("no credentials: %+v", got)
+	}
+	t.Setenv("AWS_REGION", "")
+	if got := run(t, nil, "info"); got.code != 3 || !strings.Contains(got.stderr, "region: ") {
+		t.Errorf("no region: %+v", got)
+	}
+}

@@ -1,0 +1,262 @@
+package lambdaapp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"eureka/internal/awslocal"
+	"eureka/internal/engine/dynamo"
+)
+
+const patience = time.Minute
+
+// account is the stand-ins of AWS services that functions see by their environment. @connections is a fake: it keeps what is posted, and says 410 for
+// sockets that a test names.
+type account struct {
+	t    *testing.T
+	env  map[string]string
+	sqs  *sqs.Client
+	url  string // of the queue of tasks
+	mu   sync.Mutex
+	got  map[string][]string // frames by socket
+	gone map[string]bool
+}
+
+// standIn is a process that all tests of the package share.
+type standIn struct {
+	start   func(context.Context) (*awslocal.Process, error)
+	once    sync.Once
+	process *awslocal.Process
+	err     error
+}
+
+var (
+	localDynamo = standIn{start: awslocal.StartDynamoDB}
+	localQueues = standIn{start: awslocal.StartQueues}
+)
+
+func TestMain(m *testing.M) {
+	m.Run()
+	for _, s := range []*standIn{&localDynamo, &localQueues} {
+		if s.process != nil {
+			s.process.Stop()
+		}
+	}
+}
+
+// at is where it listens. Tests are skipped where it is not installed, except on CI.
+func (s *standIn) at(t *testing.T) string {
+	t.Helper()
+	s.once.Do(func() { s.process, s.err = s.start(context.Background()) })
+	if errors.Is(s.err, awslocal.ErrNotInstalled) && os.Getenv("CI") == "" {
+		t.Skip(s.err)
+	}
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.process.Endpoint
+}
+
+func newAccount(t *testing.T) *account {
+	t.Helper()
+	a := &account{t: t, got: map[string][]string{}, gone: map[string]bool{}}
+	connections := httptest.NewServer(a)
+	t.Cleanup(connections.Close)
+	tables, queues := localDynamo.at(t), localQueues.at(t)
+	static := credentials.NewStaticCredentialsProvider("key", "secret", "")
+	db := dynamodb.New(dynamodb.Options{BaseEndpoint: aws.String(tables), Region: awslocal.Region, Credentials: static})
+	name := "t-" + rand.Text()
+	if _, err := db.CreateTable(t.Context(), dynamo.Definition(name)); err != nil {
+		t.Fatal(err)
+	}
+	a.sqs = sqs.New(sqs.Options{BaseEndpoint: aws.String(queues), Region: awslocal.Region, Credentials: static})
+	queue, err := a.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.url = *queue.QueueUrl
+	a.env = map[string]string{
+		"EUREKA_TABLE": name, "EUREKA_TASKS_QUEUE_URL": a.url, "EUREKA_MANAGEMENT_URL": connections.URL + "/dev",
+		"AWS_ENDPOINT_URL_DYNAMODB": tables, "AWS_ENDPOINT_URL_SQS": queues, "AWS_REGION": awslocal.Region,
+	}
+	return a
+}
+
+// ServeHTTP is @connections.
+func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		a.t.Error(err)
+	}
+	id := strings.TrimPrefix(r.URL.Path, "/dev/@connections/")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone[id] {
+		w.WriteHeader(http.StatusGone)
+		return
+	}
+	a.got[id] = append(a.got[id], string(text))
+}
+
+func (a *account) frames(id string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Join(a.got[id], "\n")
+}
+
+// function starts one as its role.
+func (a *account) function(role Role, authentication Authentication) Handler {
+	a.t.Helper()
+	env := map[string]string{"EUREKA_ROLE": string(role), "EUREKA_AUTH": string(authentication)}
+	for name, value := range a.env {
+		env[name] = value
+	}
+	s, err := FromEnv(environment(env))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	h, err := New(Options{Settings: s, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(a.t.Output(), nil))})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return h
+}
+
+// call gives an event to a function and returns its answer.
+func (a *account) call(h Handler, event string) string {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	defer cancel()
+	text, err := h.Invoke(ctx, []byte(event))
+	if err != nil {
+		a.t.Fatalf("%s: %v", event, err)
+	}
+	return string(text)
+}
+
+func socketEvent(kind, id, more string) string {
+	return fmt.Sprintf(`{"requestContext":{"eventType":%q,"connectionId":%q}%s}`, kind, id, more)
+}
+
+func httpEvent(method, path, body string) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(`{"rawPath":%q,"headers":{"x-api-key":%q},"requestContext":{"http":{"method":%q}},"body":%s}`, path, strings.Repeat("k", 32), method, text)
+}
+
+// TestRoles: a connect, a declared channel, an event for it, what is queued, an end that a post finds, and the sweep, each by the function whose role it is.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	ws, api := a.function(RoleWS, AuthService), a.function(RoleHTTP, AuthService)
+	expect := func(what, got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	a.ready(api)
+	expect("hello", a.call(api, httpEvent("GET", "/hello", "")), `\"version\":\"1.2.3\",\"mode\":\"serverless\",\"node\":\"dev\"`)
+	expect("declare", a.call(api, httpEvent("POST", "/channels/orders", `{"service":"shop","modelType":"order","presence":true}`)), `"statusCode":200`)
+	credential := `,"headers":{"x-api-key":"` + strings.Repeat("k", 32) + `"},"queryStringParameters":{"channels":"orders","info":""}`
+	expect("nobody", a.call(ws, socketEvent("CONNECT", "x=", "")), `"statusCode":401`)
+	for _, id := range []string{"one=", "two="} {
+		expect("connect", a.call(ws, socketEvent("CONNECT", id, credential)), `"statusCode":200`)
+	}
+	expect("ping", a.call(ws, socketEvent("MESSAGE", "one=", `,"body":"{\"action\":\"ping\"}"`)), `pong`)
+	expect("event", a.call(a.function(RoleEvents, AuthService), `{"Records":[{"messageId":"m","body":"{\"service\":\"shop\",\"modelType\":\"order\",\"data\":7}"}]}`), `{"batchItemFailures":[]}`)
+	expect("one", a.frames("one="), `{"channel":"orders","action":"message","event":"message","data":7,`)
+	expect("welcome", a.call(a.function(RoleFanout, AuthService), a.queued(2)), `{"batchItemFailures":[]}`)
+	expect("one", a.frames("one="), `{"action":"info","data":{"id":"one="`)
+	expect("listed", a.call(api, httpEvent("GET", "/sockets/two=", "")), `"statusCode":200`)
+	expect("schedule", a.call(a.function(RoleSchedule, AuthService), `{"source":"aws.events"}`), `{"ended":0,"closed":0,"failed":0}`)
+	expect("disconnect", a.call(ws, socketEvent("DISCONNECT", "two=", "")), `"statusCode":200`)
+	expect("one", a.frames("one="), `"action":"leave","data":{"id":"two=","user":""}`)
+	expect("unlisted", a.call(api, httpEvent("GET", "/sockets/two=", "")), `"statusCode":404`)
+}
+
+// ready waits until the store answers a function as fast as it should; a stand-in on a loaded machine needs a moment.
+func (a *account) ready(api Handler) {
+	a.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		answer := a.call(api, httpEvent("GET", "/readyz", ""))
+		if strings.Contains(answer, `"statusCode":200`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("not ready: %s", answer)
+		}
+	}
+}
+
+// queued takes n messages from the queue of tasks, as an event.
+func (a *account) queued(n int) string {
+	a.t.Helper()
+	var ev events.SQSEvent
+	for deadline := time.Now().Add(patience); len(ev.Records) < n && time.Now().Before(deadline); {
+		out, err := a.sqs.ReceiveMessage(a.t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(a.url), MaxNumberOfMessages: 10, WaitTimeSeconds: 1})
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		for _, m := range out.Messages {
+			ev.Records = append(ev.Records, events.SQSMessage{MessageId: *m.MessageId, Body: *m.Body})
+		}
+	}
+	text, err := json.Marshal(ev)
+	if err != nil || len(ev.Records) != n {
+		a.t.Fatalf("%d tasks came, %v", len(ev.Records), err)
+	}
+	return string(text)
+}
+
+// TestGone: an old socket whose post finds it gone is reported, and forgotten.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	ws, api := a.function(RoleWS, AuthNone), a.function(RoleHTTP, AuthNone)
+	a.call(ws, socketEvent("CONNECT", "old=", `,"queryStringParameters":{"channels":"room"}`))
+	a.mu.Lock()
+	a.gone["old="] = true
+	a.mu.Unlock()
+	tick, deadline := time.NewTicker(200*time.Millisecond), time.Now().Add(patience)
+	defer tick.Stop()
+	for { // for ten seconds API Gateway may not know it yet
+		a.call(api, httpEvent("POST", "/sockets/old=/send", `{"data":1}`))
+		if strings.Contains(a.call(api, httpEvent("GET", "/sockets/old=", "")), `"statusCode":404`) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is still there")
+		}
+	}
+	for _, authentication := range []Authentication{AuthNone, AuthIAM} {
+		want := map[Authentication]string{AuthNone: `"statusCode":200`, AuthIAM: `"statusCode":401`}[authentication]
+		if got := a.call(a.function(RoleHTTP, authentication), httpEvent("GET", "/channels", "")); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", authentication, got)
+		}
+	}
+}
