@@ -147,3 +147,18 @@ func TestSlowRemover(t *testing.T) {
 	}
 	s.wantNothing("removed", w.id, "A")
 }
+
+// TestLeftToTheHolder: what is stored while somebody else holds the shard's lease is delivered by the holder, before its call returns.
+func TestLeftToTheHolder(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := s.connect()
+	s.mustSubscribe(w, "A", eureka.Cursor{})
+	s.publish(s.other, "A", "0")
+	s.between("UpdateItem", 3, func(context.Context) { // the offset, the lease, and its end
+		s.publish(s.other, "A", "2")
+		s.want("before the lease ends", w, "0", "1")
+	})
+	s.publish(s.mortal, "A", "1")
+	s.want("behind it", w, "0", "1", "2")
+}
