@@ -65,7 +65,8 @@ func historyExpiry(t *testing.T, h LiveHarness) {
 
 // historySize: the newest messages stay, the oldest go, and readers are told.
 func historySize(t *testing.T, h LiveHarness) {
-	const size, all = 10, 400
+	const size = 10
+	all := h.times(400)
 	k := h.retain(t, "A", size, 10*time.Minute)
 	k.publish(t, all)
 	for i, n := range h.Nodes {

@@ -93,10 +93,7 @@ func (k *keeper) wantFrames(t *testing.T, what string, s LiveSocket, want []int)
 // resumeUnderLoad: clients that leave and come back while a publisher never stops have every message once and in order.
 func resumeUnderLoad(t *testing.T, h LiveHarness) {
 	const clients, rounds, most = 6, 12, 20_000
-	many := 300
-	if h.Long != 0 {
-		many = 100 // each message takes an engine over a network a while
-	}
+	many := h.times(300)
 	k := h.retain(t, "A", eureka.MaxHistorySize, 10*time.Minute)
 	start := h.Nodes[0].newest(t, "A", 1).Cursor
 	done := make(chan struct{})
@@ -254,7 +251,7 @@ func resumeLive(t *testing.T, h LiveHarness) {
 
 // resumeUnsubscribed: a replay ends with its subscription, and disturbs none that comes later.
 func resumeUnsubscribed(t *testing.T, h LiveHarness) {
-	const all = 1000
+	all := h.times(1000)
 	k := h.retain(t, "A", eureka.MaxHistorySize, 10*time.Minute)
 	start := h.Nodes[0].newest(t, "A", 1).Cursor
 	k.publish(t, all)
@@ -269,7 +266,7 @@ func resumeUnsubscribed(t *testing.T, h LiveHarness) {
 			}
 			since := k.cursors[all-1]
 			if round%3 == 0 {
-				since = k.cursors[all-400]
+				since = k.cursors[all-all*2/5]
 			}
 			k.resume(t, n, s, since)
 			k.publish(t, 1)

@@ -34,8 +34,17 @@ type LiveHarness struct {
 	Nodes []LiveNode // at least one
 	// AtOnce says that a subscription holds for what any node publishes from then on; without it, for the same node's messages.
 	AtOnce bool
-	// Long is how many messages History stores where many are needed; 0 means 5,000.
+	// Long is how many messages History stores where many are needed; 0 means 5,000. With it the suites repeat less elsewhere, too: each call takes such
+	// an engine many requests over a network.
 	Long int
+}
+
+// times is how often something is repeated: n times, or a fifth of them where each takes long.
+func (h LiveHarness) times(n int) int {
+	if h.Long != 0 {
+		return n / 5
+	}
+	return n
 }
 
 // Fanout is the conformance suite of eureka.Fanout.
@@ -168,7 +177,7 @@ func fanoutOrder(t *testing.T, h LiveHarness) {
 		all = append(all, s)
 	}
 	settle(t, h, "A", all...)
-	const each = 500
+	each := h.times(500)
 	publishers := 2 * len(h.Nodes)
 	var running sync.WaitGroup
 	for p := range publishers {
@@ -240,7 +249,7 @@ func fanoutConcurrentInterest(t *testing.T, h LiveHarness) {
 	for range 20 {
 		s := n.Connect(t)
 		running.Go(func() {
-			for range 50 {
+			for range h.times(50) {
 				if _, err := n.Sockets.Subscribe(t.Context(), subscription(s.ID(), "A", "A")); err != nil {
 					t.Error(err)
 				}

@@ -147,3 +147,42 @@ func TestSlowRemover(t *testing.T) {
 	}
 	s.wantNothing("removed", w.id, "A")
 }
+
+// TestLeftToTheHolder: what is stored while somebody else holds the shard's lease is delivered by the holder, before its call returns.
+func TestLeftToTheHolder(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := s.connect()
+	s.mustSubscribe(w, "A", eureka.Cursor{})
+	s.publish(s.other, "A", "0")
+	s.between("UpdateItem", 3, func(context.Context) { // the offset, the lease, and its end
+		s.publish(s.other, "A", "2")
+		s.want("before the lease ends", w, "0", "1")
+	})
+	s.publish(s.mortal, "A", "1")
+	s.want("behind it", w, "0", "1", "2")
+}
+
+// TestTaskBeforeItsReplay: the task of a subscriber that is being taken out of live delivery may come before that is done; it waits.
+func TestTaskBeforeItsReplay(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := s.connect()
+	s.mustSubscribe(w, "A", eureka.Cursor{})
+	s.publish(s.other, "A", "0")
+	s.wires.refuse(w.id, eureka.CodeRateLimited)
+	s.between("UpdateItem", 3, func(ctx context.Context) { // the offset, the lease, and the subscriber
+		tasks := s.queue.take()
+		if len(tasks) != 1 || tasks[0].Kind != TaskReplay {
+			t.Errorf("queued: %+v", tasks) // in a goroutine of the proxy's
+			return
+		}
+		if err := s.other.Work(ctx, tasks[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	s.publish(s.mortal, "A", "1")
+	s.wires.refuse(w.id, "")
+	s.work()
+	s.want("in the end", w, "0", "1")
+}

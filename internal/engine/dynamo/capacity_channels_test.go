@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"eureka"
@@ -12,6 +13,9 @@ import (
 )
 
 var update = flag.Bool("update", false, "write what was measured into docs/adr/0010-one-table.md")
+
+// capacityFile is held while the tables in docs/adr/0010 are read or written.
+var capacityFile sync.Mutex
 
 // capacityCase is one use case whose units are measured.
 type capacityCase struct {
@@ -36,6 +40,8 @@ func measureCapacity(t *testing.T, title string, m *awslocal.Proxy, cases []capa
 		}
 		fmt.Fprintf(&b, "| %s | %v | %v |\n", c.name, read, write)
 	}
+	capacityFile.Lock()
+	defer capacityFile.Unlock()
 	const file = "../../../docs/adr/0010-one-table.md"
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -65,6 +71,7 @@ func measureCapacity(t *testing.T, title string, m *awslocal.Proxy, cases []capa
 
 // TestCapacityOfChannels measures a table of 100 channels of 0.4 KB with 29 words each.
 func TestCapacityOfChannels(t *testing.T) {
+	t.Parallel()
 	m := proxied(t, 1)
 	e := testEngine(t, m.Endpoint, newTestTable(t), nil)
 	c := e.Channels()

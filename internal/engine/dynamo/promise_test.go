@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	promiseTime = flag.Duration("promise", 15*time.Second, "how long TestPromise publishes")
+	promiseTime = flag.Duration("promise", 10*time.Second, "how long TestPromise publishes")
 	promiseSeed = flag.Uint64("promise.seed", 0, "seed of TestPromise; 0 for another one each time")
 )
 

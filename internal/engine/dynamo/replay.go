@@ -93,7 +93,9 @@ func (e *Engine) deliverLeft(ctx context.Context, channelID string, shard int, m
 // replay to begin: a subscriber that was taken out must not be left alone.
 func (e *Engine) holdBack(ctx context.Context, l *lease, s subscriber, offset uint64) error {
 	p := e.newReplay(l.channelID, l.shard, s.key, rand.Text())
-	if err := e.enqueue(ctx, retryDelay, p.task(e.nowMillis(), 0)); err != nil {
+	task := p.task(e.nowMillis(), 0)
+	task.Early = true
+	if err := e.enqueue(ctx, retryDelay, task); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, noteTime)
@@ -134,10 +136,10 @@ func (e *Engine) workReplay(ctx context.Context, t Task) error {
 	case err != nil || state == over:
 		return err
 	case state == unseen:
-		if e.olderThan(t.Since, replayUnseen) {
+		if !t.Early || e.olderThan(t.Since, replayUnseen) {
 			return nil
 		}
-		return e.enqueue(ctx, replayUnseen/2, p.task(t.Since, t.Attempt+1))
+		return e.enqueue(ctx, replayUnseen/2, t)
 	}
 	if held, err := p.hold(ctx); err != nil || !held {
 		if err == nil {

@@ -22,6 +22,7 @@ type Task struct {
 	Sockets []string `json:"sockets,omitempty"` // TaskSend; TaskReplay: one
 	Replay  string   `json:"replay,omitempty"`  // id of a TaskReplay
 	Entry   string   `json:"entry,omitempty"`   // sort key of the subscriber, of a TaskReplay
+	Early   bool     `json:"early,omitempty"`   // of a TaskReplay that was queued before its replay began
 	Frames  [][]byte `json:"frames,omitempty"`
 	Since   int64    `json:"since,omitempty"`   // epoch milliseconds when the work began; it is given up after a while
 	Attempt int      `json:"attempt,omitempty"` // how often it was put back already
