@@ -106,6 +106,14 @@ func (j *judge) gather() {
 			j.truth[at.channel] = append(j.truth[at.channel], f)
 		}
 	}
+	j.gatherSent()
+	for _, facts := range j.truth {
+		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Compare(a.offset, b.offset) })
+	}
+}
+
+// gatherSent sorts what was sent: what has no history, and what nobody knows the outcome of.
+func (j *judge) gatherSent() {
 	for _, p := range j.transcript.Publishes {
 		if j.channels[p.Channel].Size == 0 && len(p.Attempts) > 0 {
 			j.live[p.Channel] = append(j.live[p.Channel], p)
@@ -121,9 +129,6 @@ func (j *judge) gather() {
 	}
 	for _, sent := range j.live {
 		slices.SortFunc(sent, func(a, b *Publish) int { return cmp.Compare(a.Attempts[0].Sent, b.Attempts[0].Sent) })
-	}
-	for _, facts := range j.truth {
-		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Compare(a.offset, b.offset) })
 	}
 }
 
