@@ -209,7 +209,7 @@ func (c *client) act(ctx context.Context, conn *websocket.Conn, node *node, done
 			c.mu.Lock()
 			c.slow = time.Duration(c.rng.IntN(9000)) * time.Millisecond
 			c.mu.Unlock()
-			if c.rng.IntN(3) == 0 {
+			if c.rng.IntN(10) == 0 {
 				c.world.burst(c.home[c.rng.IntN(len(c.home))])
 			}
 		case choice < 77:

@@ -118,18 +118,33 @@ func (s *stretch) holds(since Position) bool {
 	return since.Epoch == s.start.Epoch && since.Offset >= s.start.Offset
 }
 
+// slowest is how long a request may be on its way before its message is stored.
+const slowest = 30 * time.Second
+
 // avoidable looks for a resume that was refused without need.
 func (f *follower) avoidable(i int, e *Event) {
 	ch, facts := f.judge.channels[e.Channel], f.judge.truth[e.Channel]
 	if e.Since.Epoch != f.judge.epoch[e.Channel] {
 		return // it was never given, as was said, or nothing is known
 	}
-	missed := 0
-	for _, m := range facts[behind(facts, e.Since.Offset):] {
+	missed, next := 0, behind(facts, e.Since.Offset)
+	var began time.Duration // what was sent long before was not stored behind since
+	if next > 0 {
+		began = facts[next-1].sent - slowest
+	}
+	for _, m := range facts[next:] {
 		if m.offset > e.Position.Offset {
 			break
 		}
 		if missed++; missed >= ch.Size || e.At-m.sent >= ch.TTL {
+			return
+		}
+	}
+	for _, sent := range f.judge.open[e.Channel] {
+		if sent < began || sent > e.At {
+			continue
+		}
+		if missed++; missed >= ch.Size || e.At-sent >= ch.TTL {
 			return
 		}
 	}

@@ -95,6 +95,9 @@ func (w *world) run(length time.Duration) {
 		clients = append(clients, c)
 		listening.Go(func() { c.run(live) })
 	}
+	for _, n := range w.nodes {
+		listening.Go(func() { n.countSlow(live) })
+	}
 	reader := &historyReader{world: w, rng: w.rng(), client: Client{Name: "history"}}
 	listening.Go(func() { reader.run(live, maps.Clone(begins)) })
 	disturbed, endDisturbance := context.WithCancel(live)
@@ -133,7 +136,9 @@ func (w *world) lacking(counts map[string]int) []string {
 	least := map[string]int{
 		kills: 4, stops: 1, drops: 20, acks: 500, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
 	}
-	if w.nats != nil {
+	if w.nats == nil {
+		least[takeovers] = 2 // in a cluster the other node does not lose them as often
+	} else {
 		least[natsKills], least[natsStops], least[cuts], least[losses] = 1, 1, 1, 30
 	}
 	return below(least, counts)

@@ -13,17 +13,18 @@ const (
 	stops        = "stops"
 	natsKills    = "NATS kills"
 	natsStops    = "NATS stops"
-	cuts         = "cuts"             // of a node's connection to NATS
-	losses       = "lost on the way"  // live messages of channels with history, from NATS to a node
-	drops        = "drops"            // sockets that a client let go of without a word
-	acks         = "acks"             // publishes that were accepted
-	operations   = "operations"       // of publishers and clients
-	resumes      = "resumes"          // that were answered with recovered
-	refusals     = "refused resumes"  // and those without
-	slowCloses   = "closed as slow"   // sockets that the service closed because their client did not read
-	drainCloses  = "closed by a stop" // and because its node stopped
-	otherCloses  = "closed otherwise" // and for other reasons
-	repeats      = "repeats"          // requests with a key that were accepted before
+	cuts         = "cuts"                     // of a node's connection to NATS
+	losses       = "lost on the way"          // live messages of channels with history, from NATS to a node
+	drops        = "drops"                    // sockets that a client let go of without a word
+	acks         = "acks"                     // publishes that were accepted
+	operations   = "operations"               // of publishers and clients
+	resumes      = "resumes"                  // that were answered with recovered
+	refusals     = "refused resumes"          // and those without
+	slowCloses   = "closed as slow"           // sockets that the service closed because their client did not read
+	drainCloses  = "closed by a stop"         // and because its node stopped
+	otherCloses  = "closed otherwise"         // and for other reasons
+	repeats      = "repeats"                  // requests with a key that were accepted before
+	takeovers    = "answered after a failure" // requests with a key whose earlier one had failed long before
 	unknowable   = "keys of unknown outcome"
 	pages        = "reads"             // parts of history that clients asked for
 	tornOff      = "lost connections"  // of nodes to NATS, that nobody cut
@@ -37,7 +38,12 @@ type fault struct {
 	ofNATS bool // the external NATS is away meanwhile
 }
 
-func kill(w *world, n *node) {
+// kill kills a node, in most cases in the middle of a request with a key.
+func kill(ctx context.Context, w *world, n *node, rng *rand.Rand) {
+	if rng.IntN(3) > 0 {
+		w.awaitKeyed(ctx)
+		pause(ctx, rng, 0, 8*time.Millisecond)
+	}
 	from := w.now()
 	w.count(kills)
 	n.kill()
@@ -45,7 +51,7 @@ func kill(w *world, n *node) {
 }
 
 func killed(ctx context.Context, w *world, n *node, rng *rand.Rand) {
-	kill(w, n)
+	kill(ctx, w, n, rng)
 	pause(ctx, rng, 0, 1500*time.Millisecond)
 	n.start()
 }
@@ -54,13 +60,13 @@ func killed(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 func killedTwice(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 	killed(ctx, w, n, rng)
 	pause(ctx, rng, 0, 500*time.Millisecond)
-	kill(w, n)
+	kill(ctx, w, n, rng)
 	n.start()
 }
 
 func allKilled(ctx context.Context, w *world, _ *node, rng *rand.Rand) {
 	for _, n := range w.nodes {
-		kill(w, n)
+		kill(ctx, w, n, rng)
 	}
 	pause(ctx, rng, 0, time.Second)
 	for _, n := range w.nodes {
@@ -92,7 +98,7 @@ func natsKilled(ctx context.Context, w *world, _ *node, rng *rand.Rand) {
 func natsAndNodeKilled(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 	w.count(natsKills)
 	w.nats.kill()
-	kill(w, n)
+	kill(ctx, w, n, rng)
 	pause(ctx, rng, 0, 3*time.Second)
 	w.startNATS()
 	n.start()

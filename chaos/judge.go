@@ -37,16 +37,17 @@ type judge struct {
 	publishes  map[contentKey]*Publish
 	facts      map[place]*fact
 	places     map[contentKey][]Position
-	truth      map[string][]*fact    // of each channel, by offset
-	epoch      map[string]string     // of each channel
-	live       map[string][]*Publish // of each channel without history, by when they were sent
+	truth      map[string][]*fact         // of each channel, by offset
+	epoch      map[string]string          // of each channel
+	open       map[string][]time.Duration // of each channel, when requests were sent that nobody knows the outcome of
+	live       map[string][]*Publish      // of each channel without history, by when they were sent
 }
 
 // Judge compares a run with the promises.
 func Judge(t Transcript) Report {
 	j := &judge{
 		transcript: &t, channels: map[string]Channel{}, publishes: map[contentKey]*Publish{}, facts: map[place]*fact{},
-		places: map[contentKey][]Position{}, truth: map[string][]*fact{}, epoch: map[string]string{}, live: map[string][]*Publish{},
+		places: map[contentKey][]Position{}, truth: map[string][]*fact{}, epoch: map[string]string{}, live: map[string][]*Publish{}, open: map[string][]time.Duration{},
 	}
 	for _, ch := range t.Channels {
 		j.channels[ch.Name] = ch
@@ -105,16 +106,29 @@ func (j *judge) gather() {
 			j.truth[at.channel] = append(j.truth[at.channel], f)
 		}
 	}
+	j.gatherSent()
+	for _, facts := range j.truth {
+		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Compare(a.offset, b.offset) })
+	}
+}
+
+// gatherSent sorts what was sent: what has no history, and what nobody knows the outcome of.
+func (j *judge) gatherSent() {
 	for _, p := range j.transcript.Publishes {
 		if j.channels[p.Channel].Size == 0 && len(p.Attempts) > 0 {
 			j.live[p.Channel] = append(j.live[p.Channel], p)
 		}
+		// As many requests as there are places have found theirs, and with a key they have all.
+		if known := len(j.places[keyOf(p.Channel, p.Content)]); known < len(p.Attempts) && (known == 0 || p.Key == "") {
+			for _, a := range p.Attempts {
+				if !a.Acked {
+					j.open[p.Channel] = append(j.open[p.Channel], a.Sent)
+				}
+			}
+		}
 	}
 	for _, sent := range j.live {
 		slices.SortFunc(sent, func(a, b *Publish) int { return cmp.Compare(a.Attempts[0].Sent, b.Attempts[0].Sent) })
-	}
-	for _, facts := range j.truth {
-		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Compare(a.offset, b.offset) })
 	}
 }
 

@@ -176,6 +176,22 @@ func TestJudge(t *testing.T) {
 			s.sees("c", got("p", 1, 10), closed, connected, restart(10, 14), settled)
 			return s
 		}},
+		"a restart for what nobody knows": {scene: func() *scene {
+			s := three("c")
+			s.Channels[0].TTL = time.Second
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), got("p", 3, 14), closed)
+			s.publish("p", 4, 0)
+			s.now += 2 * time.Second
+			s.sees("c", connected, restart(14, 16), settled)
+			return s
+		}},
+		"a needless restart although the outcome of something young is not known": {rule: Avoidable, text: "with 1 messages missed", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), got("p", 3, 14), closed)
+			s.publish("p", 4, 0)
+			s.sees("c", connected, restart(14, 16), settled)
+			return s
+		}},
 		"a restart of what is too old": {scene: func() *scene {
 			s := three("c")
 			s.Channels[0].TTL = 3 * time.Millisecond

@@ -3,10 +3,12 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +99,51 @@ func (n *node) status(ctx context.Context) int {
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
+}
+
+// slowMetric counts the sockets that a process closed because their queue overflowed.
+const slowMetric = "eureka_slow_consumers_total "
+
+// countSlow adds up what the node's processes say of slow clients, until the context ends. What a process counts shortly before it is killed is left out.
+func (n *node) countSlow(ctx context.Context) {
+	last := 0
+	for rest(ctx, 500*time.Millisecond) {
+		text, err := n.metrics(ctx)
+		if err != nil {
+			continue
+		}
+		_, text, _ = strings.Cut(text, "\n"+slowMetric)
+		text, _, _ = strings.Cut(text, "\n")
+		now, err := strconv.Atoi(text)
+		if err != nil {
+			n.world.wrong("%s has the metric %s%q", n.name, slowMetric, text)
+			return
+		}
+		if now < last {
+			last = 0 // another process
+		}
+		n.world.add(slowCloses, now-last)
+		last = now
+	}
+}
+
+func (n *node) metrics(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.address+"/metrics", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %d", n.name, response.StatusCode)
+	}
+	text, err := io.ReadAll(response.Body)
+	return string(text), err
 }
 
 // What logs may have although they may have nothing of its kind.

@@ -114,8 +114,8 @@ func (p *publisher) run(ctx context.Context) {
 		p.world.count(operations)
 		select {
 		case channel := <-p.world.bursts:
-			for range burstSize {
-				p.attempt(p.next(channel, burstBytes), p.world.anyNode(p.rng))
+			for n := 0; n < burstSize && p.attempt(p.next(channel, burstBytes), p.world.anyNode(p.rng)); n++ {
+				continue // until one fails
 			}
 		default:
 		}
@@ -217,6 +217,12 @@ func acked(p *Publish) bool {
 // attempt sends a message once and notes what became of it.
 func (p *publisher) attempt(m *message, to *node) bool {
 	before := acked(m.Publish)
+	if m.Key != "" {
+		select {
+		case p.world.keyed <- struct{}{}:
+		default:
+		}
+	}
 	a := Attempt{Node: to.name, Sent: p.world.now()}
 	answer, err := p.post(to, m)
 	a.Done = p.world.now()
@@ -240,6 +246,9 @@ func (p *publisher) attempt(m *message, to *node) bool {
 		p.world.count(repeats)
 	case a.Acked && !before:
 		p.world.count(acks)
+		if a.Sent-m.at > eureka.RequestLease {
+			p.world.count(takeovers)
+		}
 	}
 	return a.Acked
 }

@@ -41,8 +41,7 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
 			switch code := websocket.CloseStatus(err); {
-			case code == websocket.StatusCode(eureka.CloseSlowConsumer):
-				c.world.count(slowCloses)
+			case code == websocket.StatusCode(eureka.CloseSlowConsumer): // the service counts them: a client that does not read may never hear of it
 			case code == websocket.StatusCode(eureka.CloseRestart):
 				c.world.count(drainCloses)
 			case code >= 0 && code != websocket.StatusNormalClosure:

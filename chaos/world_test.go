@@ -32,6 +32,7 @@ type world struct {
 	nats        *process // of a cluster; nil for the server inside the one node
 	natsAddress string
 	settling    chan struct{} // closed when clients do nothing but listen
+	keyed       chan struct{} // a request with a key is being sent
 	bursts      chan string   // channels on which much is to be published at once
 
 	mu        sync.Mutex
@@ -66,7 +67,7 @@ func newWorld(t *testing.T, name string, seed uint64, nodes int) *world {
 	}
 	w := &world{
 		t: t, name: name, seed: seed, part: sum([]byte(name)), dir: dir, began: time.Now(), channels: theChannels(), counts: map[string]int{}, settling: make(chan struct{}),
-		bursts: make(chan string, burstCount),
+		keyed: make(chan struct{}, 1), bursts: make(chan string, burstCount),
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -126,10 +127,12 @@ func (w *world) rng() *rand.Rand {
 func (w *world) now() time.Duration { return time.Since(w.began) }
 
 // count counts something that was done or seen.
-func (w *world) count(what string) {
+func (w *world) count(what string) { w.add(what, 1) }
+
+func (w *world) add(what string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.counts[what]++
+	w.counts[what] += n
 }
 
 func (w *world) counted() map[string]int {
@@ -180,6 +183,20 @@ func (w *world) allOutages() []Outage {
 		}
 	}
 	return all
+}
+
+// awaitKeyed waits until a request with a key is sent, but not for long.
+func (w *world) awaitKeyed(ctx context.Context) {
+	select {
+	case <-w.keyed: // an earlier one
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	select {
+	case <-w.keyed:
+	case <-ctx.Done():
+	}
 }
 
 // burst asks publishers to publish much on a channel, unless that was asked for just before.
