@@ -10,6 +10,12 @@ const (
 	MaxKeyLength   = 255       // bytes of an idempotency key
 )
 
+// Limits of rules, in bytes of their text.
+const (
+	MaxRuleLength   = 4096                  // one rule as somebody wrote it
+	MaxFilterLength = 2*MaxRuleLength + 512 // the canonical text of a subscription's two
+)
+
 // DefaultEvent is the event name of a message whose publisher gave none.
 const DefaultEvent = "message"
 
@@ -69,6 +75,9 @@ type Message struct {
 	ChannelID string          // where it is delivered
 	Action    string          // ActionMessage, ActionJoin or ActionLeave
 	Event     string          // the publisher's event name; "" on join and leave
+	Service   string          // the event's, for filters of subscriptions; "" for a message that was published on its channel directly
+	ModelType string          // likewise
+	ModelID   string          // likewise
 	Data      json.RawMessage // one valid, compact JSON value
 	TS        int64           // epoch milliseconds
 	Except    []string        // socket ids that do not receive it
@@ -84,4 +93,16 @@ type Delivery struct {
 	Sent     int    // sockets it was handed to
 	Gone     int    // sockets that had ended
 	Deferred int    // sockets that will get it later, by a retry or a worker
+}
+
+// Facts are what the filters of subscriptions see of a message.
+type Facts struct {
+	Event, Service, ModelType, ModelID string
+	Data                               json.RawMessage
+	TS                                 int64 // epoch milliseconds
+}
+
+// Facts returns what filters see of the message.
+func (m Message) Facts() Facts {
+	return Facts{Event: m.Event, Service: m.Service, ModelType: m.ModelType, ModelID: m.ModelID, Data: m.Data, TS: m.TS}
 }

@@ -72,6 +72,9 @@ type Subscription struct {
 	ChannelID    string // the channel's id, or the undeclared name
 	Name         string // what the client calls the channel (id or alias); its frames carry this name
 	SubscribedAt int64
+	// Filter is the rule that messages must pass to reach the socket, in the canonical text that package rule makes of the client's
+	// and the credential's; "" for none. Join and leave frames are not filtered.
+	Filter string
 	// Since is where a resume goes on: messages behind it come before live ones. The zero cursor starts with live messages.
 	Since Cursor `json:"-"`
 }
@@ -90,7 +93,10 @@ func (s Subscription) Validate() error {
 	if err := CheckName("channel", s.ChannelID); err != nil {
 		return err
 	}
-	return CheckName("channel", s.Name)
+	if err := CheckName("channel", s.Name); err != nil {
+		return err
+	}
+	return checkText("filter", s.Filter, MaxFilterLength)
 }
 
 // SocketQuery selects sockets, ordered by ConnectedAt and then ID. The zero query is the first page of all, newest first.

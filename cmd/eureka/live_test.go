@@ -19,7 +19,7 @@ import (
 // connect opens a socket on a service and returns it with its id.
 func connect(t *testing.T, address, query string) (*websocket.Conn, string) {
 	t.Helper()
-	c, _, err := websocket.Dial(t.Context(), "ws://"+address+"/?"+query, nil)
+	c, _, err := websocket.Dial(t.Context(), "ws://"+address+"/?"+query, nil) //nolint:bodyclose // the library has closed it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,6 +141,11 @@ func (e *Engine) workReplay(ctx context.Context, t Task) error {
 		}
 		return e.enqueue(ctx, replayUnseen/2, t)
 	}
+	return e.continueReplay(ctx, p, t)
+}
+
+// continueReplay takes a replay on for as long as one call may, and queues what is left of it.
+func (e *Engine) continueReplay(ctx context.Context, p *replay, t Task) error {
 	if held, err := p.hold(ctx); err != nil || !held {
 		if err == nil {
 			err = e.enqueue(ctx, time.Second, p.task(t.Since, t.Attempt+1)) // the one before it has to stop first
