@@ -19,9 +19,11 @@ const shards = 64
 
 // conn is a connection as the hub sees it. None of its methods blocks.
 type conn interface {
-	// queue takes a complete WebSocket frame that others share: it must not be changed. It reports whether the frame was
-	// taken; a connection that has ended, or overflows with this frame, takes none.
-	queue(frame []byte) bool
+	// lane is where broadcasts for this connection go; nil when queue takes them. It is always the same.
+	lane() *lane
+	// queue takes complete WebSocket frames in one piece that others share: it must not be changed. It reports whether the frames were
+	// taken; a connection that has ended, or overflows with these, takes none.
+	queue(b []byte, frames int) bool
 	// offer takes all frames or none: none when they would fill more than half of what may wait. open is false when the connection has ended.
 	offer(frames [][]byte) (taken, open bool)
 	// drained calls f once, in a goroutine of its own, when nothing waits to be written, or when the connection has ended.
@@ -75,11 +77,12 @@ type entry struct {
 	items []*item // few, so a slice beats a map in memory and time
 }
 
-// item is one subscription. index is where group.items holds it; topic.mu guards group and index.
+// item is one subscription. index is where its part, or else group.direct, holds it; topic.mu guards group, part and index.
 type item struct {
 	entry *entry
 	topic *topic
 	group *group
+	part  *part
 	index int
 	at    int64
 	pause uint64 // not 0 while a replay has not come to the live messages
@@ -170,7 +173,7 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 	socket := e.view()
 	e.gone = true
 	for _, it := range e.items {
-		h.leave(it)
+		h.leave(it, false)
 	}
 	e.items = nil
 	return socket, nil
@@ -233,7 +236,7 @@ func (h *Hub) Unsubscribe(socketID, channelID string) error {
 	if at < 0 {
 		return eureka.Errorf(eureka.CodeNotFound, "socket %q is not subscribed to %q", socketID, channelID)
 	}
-	h.leave(e.items[at])
+	h.leave(e.items[at], false)
 	e.items = slices.Delete(e.items, at, at+1)
 	return nil
 }
@@ -273,7 +276,7 @@ func (h *Hub) Count(channelID string, except []string) int {
 // Send queues one text frame for a socket. CodeGone when it has ended.
 func (h *Hub) Send(socketID string, frame []byte) error {
 	e := h.entry(socketID)
-	if e == nil || e.conn == nil || !e.conn.queue(wire.TextFrame(frame)) {
+	if e == nil || e.conn == nil || !e.conn.queue(wire.TextFrame(frame), 1) {
 		return eureka.Errorf(eureka.CodeGone, "socket %q has ended", socketID)
 	}
 	return nil
@@ -314,7 +317,7 @@ func (h *Hub) moveOne(e *entry, from, to string) (left, gained int) {
 	}
 	it := e.items[at]
 	g := it.group // only changes under entry.mu, which is held
-	h.leave(it)
+	h.leave(it, true)
 	e.items = slices.Delete(e.items, at, at+1)
 	if to == "" || e.find(to) >= 0 {
 		return 1, 0
@@ -366,15 +369,15 @@ func (h *Hub) join(it *item, sub eureka.Subscription) error {
 	return nil
 }
 
-// leave takes an item out of its channel's list. The caller holds its entry's lock.
-func (h *Hub) leave(it *item) {
+// leave takes an item out of its channel's list; see group.leave. The caller holds its entry's lock.
+func (h *Hub) leave(it *item, flush bool) {
 	t := it.topic
 	shard := &h.channels[h.shard(t.id)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.remove(it)
+	t.remove(it, flush)
 	if t.count == 0 {
 		delete(shard.topics, t.id)
 	}

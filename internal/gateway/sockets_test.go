@@ -68,7 +68,14 @@ func queued(w *world, id string) int {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.out)
+	n := 0
+	if s.waits != nil {
+		n = s.waits.frames
+	}
+	if l := s.lane(); l != nil && l.waits() {
+		n++
+	}
+	return n
 }
 
 func TestIdleAndOldSocketsAreClosed(t *testing.T) {
