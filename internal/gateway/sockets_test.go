@@ -26,7 +26,9 @@ func body(t testing.TB, data string) []byte {
 	return b
 }
 
-func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) { both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything) }
+func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
+	both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything)
+}
 
 func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, how Sockets) {
 	w := newWorld(t, how, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
