@@ -61,6 +61,44 @@ func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, ho
 	}
 }
 
+// TestASocketThatReadsAByteAtATime is closed as too slow in the end, and holds up nobody.
+func TestASocketThatReadsAByteAtATime(t *testing.T) { both(t, testASocketThatReadsAByteAtATime) }
+
+func testASocketThatReadsAByteAtATime(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueFrames: 16})
+	slow, _ := w.raw(nil)
+	reader := w.dial("?channels=A")
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		one := make([]byte, 1)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := slow.Read(one); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
+	gone := func() bool { _, ok := w.handler.ended.Load("s1"); return ok }
+	for deadline := time.Now().Add(patience); !gone(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not closed")
+		}
+		w.hub.Deliver("A", text)
+		w.read(reader)
+	}
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseSlowConsumer {
+		t.Errorf("it ended with %v", code)
+	}
+}
+
 func queued(w *world, id string) int {
 	e := w.hub.entry(id)
 	if e == nil {
