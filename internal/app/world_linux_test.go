@@ -135,7 +135,7 @@ func limitDescriptors(more string) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	limit.Cur = uint64(len(open) - 1 + n) //nolint:gosec // the directory itself was open
+	limit.Cur = uint64(len(open) - 1 + n) // the directory itself was open
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"eureka"
 )
 
@@ -226,9 +228,15 @@ func TestChurn(t *testing.T) {
 func BenchmarkPingDuringABroadcast(b *testing.B) {
 	w := newWorld(b, SocketsAuto, Limits{})
 	const sockets = 2000
-	for range sockets {
+	descriptors := make([]int, sockets)
+	for i := range descriptors {
 		c, _ := w.raw(nil)
-		go func() { _, _ = io.Copy(io.Discard, c) }()
+		fd, err := doubled(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		descriptors[i] = fd
+		b.Cleanup(func() { _ = unix.Close(fd) })
 	}
 	c, r := w.raw(nil)
 	if err := w.hub.Unsubscribe(fmt.Sprintf("s%d", sockets+1), "A"); err != nil {
@@ -244,6 +252,20 @@ func BenchmarkPingDuringABroadcast(b *testing.B) {
 				return
 			default:
 				w.hub.Deliver("A", Broadcast{Body: text}) // waits when it is ahead of the loops
+			}
+		}
+	}()
+	go func() { // one reader of all, or the figure would be about its own goroutines
+		scratch := make([]byte, readBytes)
+		for {
+			for _, fd := range descriptors {
+				_, _ = receive(fd, scratch) // nothing there is as good
+			}
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.Gosched()
 			}
 		}
 	}()
