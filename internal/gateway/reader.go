@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -72,10 +74,20 @@ func (r *reader) writeAll(s *stream) {
 			_ = r.net.SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
 		if _, err := batch.WriteTo(r.net); err != nil {
+			s.stuck(err)
 			// The reading goroutine sees the end and reports it.
 			_ = r.net.Close()
 			return
 		}
+	}
+}
+
+// stuck notes that it was the peer who did not read, if that is what a write says.
+func (s *stream) stuck(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.tooSlow()
 	}
 }
 

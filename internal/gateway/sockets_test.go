@@ -342,3 +342,26 @@ func testNothingIsLeftOfManySockets(t *testing.T, how Sockets) {
 		}
 	}
 }
+
+// TestASocketThatIsStuckIsTooSlow: what does not move for long ends like what overflows.
+func TestASocketThatIsStuckIsTooSlow(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{QueueBytes: 64 << 20})
+	_, _ = w.raw(nil)
+	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
+	s, _ := w.hub.entry("s1").conn.(*stream)
+	waits := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.waits != nil && len(s.waits.out) > 0
+	}
+	for deadline := time.Now().Add(patience); !waits(); {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing waits")
+		}
+		w.hub.Deliver("A", text)
+	}
+	s.check(time.Now().Add(writeTimeout + time.Second))
+	if code, _, _ := s.ended(); code != eureka.CloseSlowConsumer {
+		t.Errorf("it ended with %v", code)
+	}
+}

@@ -129,15 +129,22 @@ func (s *stream) queue(b []byte, frames int) bool {
 		return false
 	}
 	if w := s.waits; w != nil && w.frames > 0 && (w.size+len(b) > s.gateway.limits.QueueBytes || w.frames+frames > s.gateway.limits.QueueFrames) {
-		// Nothing is skipped in silence: the whole queue goes, and the socket with it.
-		s.gateway.metrics.slow.Inc()
-		s.drop()
-		s.endLocked(eureka.CloseSlowConsumer, "the client reads too slowly", 0)
+		s.tooSlow()
 		return false
 	}
 	s.take(chunk{bytes: b, frames: frames})
 	s.write()
 	return true
+}
+
+// tooSlow ends a stream whose peer does not read. Nothing is skipped in silence: the whole queue goes, and the socket with it. The caller holds mu.
+func (s *stream) tooSlow() {
+	if s.ending {
+		return
+	}
+	s.gateway.metrics.slow.Inc()
+	s.drop()
+	s.endLocked(eureka.CloseSlowConsumer, "the client reads too slowly", 0)
 }
 
 // take puts frames in line, or behind the reply that is to come first. The caller holds mu.
@@ -341,9 +348,11 @@ func (s *stream) check(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.waits; w != nil && s.bound {
-		late := !w.endBy.IsZero() && now.After(w.endBy)
-		if late || (len(w.out) > 0 && now.Sub(w.at) > writeTimeout) {
+		switch {
+		case !w.endBy.IsZero() && now.After(w.endBy):
 			s.driver.cut(s)
+		case len(w.out) > 0 && now.Sub(w.at) > writeTimeout:
+			s.tooSlow()
 		}
 	}
 	// Rates that are full again are all that new ones would be.
