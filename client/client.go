@@ -40,6 +40,7 @@ type Client struct {
 type Channel struct {
 	eureka.Channel
 	Subscribed *int `json:"subscribed,omitempty"` // live subscribers; nil when the service could not count them
+	Messages   *int `json:"messages,omitempty"`   // about how many it retains; nil without history, or when the service could not tell
 }
 
 // Socket is a socket as the service shows it. Times are epoch milliseconds.

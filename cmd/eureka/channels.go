@@ -104,18 +104,31 @@ func (c *listChannelsCmd) Run(s *session) error {
 	if s.json {
 		return s.printJSON(list)
 	}
-	rows := [][]string{{"ID", "ALIAS", "SERVICE", "MODEL", "SUBSCRIBED", "NAME", "CREATED"}}
-	for _, ch := range list.List {
+	if err := s.table(channelRows(list.List)); err != nil {
+		return err
+	}
+	return s.more(len(list.List), list.Total, list.Next)
+}
+
+// channelRows are a table of channels, its head included.
+func channelRows(channels []client.Channel) [][]string {
+	rows := [][]string{{"ID", "ALIAS", "SERVICE", "MODEL", "SUBSCRIBED", "MESSAGES", "NAME", "CREATED"}}
+	for _, ch := range channels {
 		model := ch.ModelType
 		if ch.ModelID != "" {
 			model += "/" + ch.ModelID
 		}
-		rows = append(rows, []string{ch.ID, ch.Alias, ch.Service, model, count(ch.Subscribed), ch.Name, moment(ch.CreatedAt)})
+		rows = append(rows, []string{ch.ID, ch.Alias, ch.Service, model, count(ch.Subscribed), kept(ch), ch.Name, moment(ch.CreatedAt)})
 	}
-	if err := s.table(rows); err != nil {
-		return err
+	return rows
+}
+
+// kept is how many messages a channel retains, nothing without history.
+func kept(ch client.Channel) string {
+	if ch.History == nil {
+		return ""
 	}
-	return s.more(len(list.List), list.Total, list.Next)
+	return count(ch.Messages)
 }
 
 type showChannelCmd struct {
@@ -191,6 +204,7 @@ func (s *session) showChannel(ch client.Channel, err error) error {
 		{"presence", strconv.FormatBool(ch.Presence)},
 		{"history", retention(ch.History)},
 		{"subscribed", count(ch.Subscribed)},
+		{"messages", kept(ch)},
 		{"revision", strconv.FormatUint(ch.Revision, 10)},
 		{"created", moment(ch.CreatedAt)},
 		{"updated", moment(ch.UpdatedAt)},
