@@ -3,6 +3,7 @@ package main
 import (
 	"net/url"
 	"strconv"
+	"time"
 
 	"eureka"
 	"eureka/client"
@@ -83,6 +84,9 @@ type listChannelsCmd struct {
 	Limit int               `help:"Channels of a page." default:"20"`
 	Page  int               `help:"Page number, from 0." default:"0"`
 	After string            `help:"Go on behind this position, the next of an earlier page."`
+
+	Watch    bool          `short:"w" help:"Look again and again: a table that stays up to date on a terminal, else a line for each channel that is added, changes or leaves the list."`
+	Interval time.Duration `help:"Time between two looks of --watch." default:"2s"`
 }
 
 // Run lists channels.
@@ -96,6 +100,9 @@ func (c *listChannelsCmd) Run(s *session) error {
 	query.Set("sort", c.Sort)
 	if c.Query != "" {
 		query.Set("q", c.Query)
+	}
+	if c.Watch {
+		return s.watch(service, query, c.Interval)
 	}
 	list, err := service.Channels(s.ctx, query)
 	if err != nil {
