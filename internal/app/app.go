@@ -24,6 +24,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/mock"
 	"eureka/internal/problem"
 )
 
@@ -54,6 +55,7 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
+	mocks    *mock.Player // nil when the settings do without
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
@@ -139,6 +141,11 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.AllowMocks() {
+		if a.mocks, err = mock.NewPlayer(mock.Options{Store: a.engine.Mocks(), Router: c, Node: a.node, Log: a.options.Log}); err != nil {
+			return err
+		}
+	}
 	parts := parts{core: c, hub: hub, origins: origins, access: who, registry: registry, limited: limited}
 	sockets, err := a.newGateway(parts)
 	if err != nil {
@@ -189,6 +196,9 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
+	if a.mocks != nil {
+		a.mocks.Close()
+	}
 	drained := make(chan error, 1)
 	go func() { drained <- a.gateway.Drain(ctx) }()
 	errs := []error{<-drained}
