@@ -114,31 +114,27 @@ func (s *mocks) Mocks(ctx context.Context) ([]eureka.Mock, error) {
 	if kv == nil || err != nil {
 		return nil, err
 	}
-	lister, err := kv.ListKeys(ctx)
+	watcher, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, mocksError(err)
 	}
-	var keys []string
-	for key := range lister.Keys() {
-		keys = append(keys, key)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, mocksError(err) // the list may have been cut off
-	}
+	defer func() { _ = watcher.Stop() }()
 	var all []eureka.Mock
-	for _, key := range keys {
-		id, err := unescapeToken(key)
-		if err != nil {
-			continue // nothing of this service
+	for complete := false; !complete; {
+		select {
+		case entry, open := <-watcher.Updates():
+			if complete = entry == nil; !complete {
+				var m eureka.Mock
+				if err := json.Unmarshal(entry.Value(), &m); err != nil {
+					return nil, eureka.WrapError(eureka.CodeInternal, err, "a mock cannot be read")
+				}
+				all = append(all, m)
+			} else if !open {
+				return nil, eureka.Errorf(eureka.CodeUnavailable, "the store of mocks does not answer")
+			}
+		case <-ctx.Done():
+			return nil, mocksError(ctx.Err())
 		}
-		m, err := s.Mock(ctx, id)
-		if eureka.CodeOf(err) == eureka.CodeNotFound {
-			continue // deleted meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, m)
 	}
 	slices.SortFunc(all, func(a, b eureka.Mock) int { return strings.Compare(a.ID, b.ID) })
 	return all, nil
