@@ -91,7 +91,7 @@ func TestDeployRefused(t *testing.T) {
 		{[]string{"deploy", "--stage", "My-Stage"}, 3, "stage: "},
 		{[]string{"deploy", "--bootstrap", "/nowhere"}, 3, "the bootstrap cannot be read"},
 		{[]string{"deploy", "--bootstrap", os.Args[0]}, 3, "no Linux program for arm64"},
-		{[]string{"deploy", "--bootstrap", bootstrap, "--auth", "perhaps"}, 3, "Auth"},
+		{[]string{"deploy", "--bootstrap", bootstrap, "--auth", "perhaps"}, 3, "auth: must be one of service, iam, none"},
 		{[]string{"deploy", "--bootstrap", bootstrap, "--jwt-public-key", "/nowhere"}, 3, "jwt_public_key"},
 	} {
 		if got := run(t, nil, tt.args...); got.code != tt.code || !strings.Contains(got.stderr, tt.want) {

@@ -90,12 +90,12 @@ func (c *Cloud) Parameter(name string) string {
 	return c.stack.parameters[name]
 }
 
-// Private reports whether every bucket is closed to the public and encrypted.
+// Private reports whether every bucket is closed to the public and to plain HTTP, and encrypted.
 func (c *Cloud) Private() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range c.buckets {
-		if !b.private || !b.encrypted {
+		if !b.private || !b.encrypted || !b.tlsOnly {
 			return false
 		}
 	}
