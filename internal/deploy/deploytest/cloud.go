@@ -21,6 +21,8 @@ type Cloud struct {
 	URL string // of all services
 	// Fail is the logical name of a resource that cannot be created or updated; "" for none.
 	Fail string
+	// Refuse is why CloudFormation refuses every change set; "" for no reason.
+	Refuse string
 	// Deny lists actions, such as CreateBucket, that the caller may not do.
 	Deny []string
 	// Waiting is what each queue says it holds.
@@ -65,6 +67,16 @@ func (c *Cloud) Empty() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return (c.stack == nil || c.stack.status == "DELETE_COMPLETE") && len(c.buckets) == 0
+}
+
+// ChangeSets is how many change sets are there that were not executed.
+func (c *Cloud) ChangeSets() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stack == nil || c.stack.set == nil {
+		return 0
+	}
+	return 1
 }
 
 // Objects are the keys in all buckets.
