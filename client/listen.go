@@ -66,6 +66,7 @@ type closing struct {
 	code   eureka.CloseCode
 	reason string
 	after  time.Duration // how long the service asked to wait
+	said   bool          // by a bye, whose code counts: API Gateway has close codes of its own alone
 }
 
 // listening is one call of Listen.
@@ -75,7 +76,8 @@ type listening struct {
 	client  *Client
 	since   map[string]string // by channel: the cursor of its newest message that OnFrame got
 	begun   map[string]bool   // channels that were listened to already
-	refused map[string]bool   // channels that the present connection does not listen to
+	here    map[string]bool   // channels that the present connection listens to
+	refused map[string]bool   // channels that it does not listen to
 }
 
 // reasonCode is the code of an error about the end.
@@ -177,11 +179,10 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		return closing{}, err
 	}
 	defer func() { _ = conn.CloseNow() }()
-	l.refused = map[string]bool{}
+	l.here, l.refused = map[string]bool{}, map[string]bool{}
+	listens := "listening again"
 	if first {
-		l.OnState("listening")
-	} else {
-		l.OnState("listening again")
+		listens = "listening"
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -191,7 +192,7 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
 			var closed websocket.CloseError
-			if errors.As(err, &closed) {
+			if errors.As(err, &closed) && !end.said {
 				end.code, end.reason = eureka.CloseCode(closed.Code), closed.Reason //nolint:gosec // a close code has 16 bits
 			}
 			return end, nil
@@ -201,14 +202,23 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 			continue // a frame of a later version
 		}
 		if frame.Action == "bye" {
-			end.after = byeAfter(frame.Data)
+			end.bye(frame.Data)
 			continue
 		}
 		if err := l.take(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
 		}
+		if listens != "" && l.answered() {
+			l.OnState(listens)
+			listens = ""
+		}
 	}
+}
+
+// answered reports whether the present connection's subscriptions have begun, or were refused: until then nothing would be resumed.
+func (l *listening) answered() bool {
+	return !slices.ContainsFunc(l.Channels, func(name string) bool { return !l.here[name] && !l.refused[name] })
 }
 
 // take hands a frame on and notes where each channel stands. An error ends the listening.
@@ -239,7 +249,7 @@ func (l *listening) began(f Frame) error {
 	}
 	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
 	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
-	l.begun[f.Channel] = true
+	l.begun[f.Channel], l.here[f.Channel] = true, true
 	if !data.Recovered {
 		l.since[f.Channel] = data.Cursor
 	}
@@ -297,12 +307,18 @@ func ping(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-func byeAfter(data json.RawMessage) time.Duration {
+// bye notes what the service said before it closes. What cannot be read, of a later version, counts as nothing said.
+func (c *closing) bye(data json.RawMessage) {
 	var bye struct {
-		After int64 `json:"after"`
+		Code   eureka.CloseCode `json:"code"`
+		Reason string           `json:"reason"`
+		After  int64            `json:"after"`
 	}
-	if json.Unmarshal(data, &bye) != nil || bye.After < 0 {
-		return 0
+	if json.Unmarshal(data, &bye) != nil {
+		return
 	}
-	return min(time.Duration(bye.After)*time.Millisecond, time.Minute)
+	c.after = time.Duration(min(max(bye.After, 0), time.Minute.Milliseconds())) * time.Millisecond
+	if bye.Code != 0 {
+		c.code, c.reason, c.said = bye.Code, bye.Reason, true
+	}
 }

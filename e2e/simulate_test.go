@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,21 +72,41 @@ func simulate(ts *testscript.TestScript, flags []string) {
 		ts.Fatalf("there are no nodes in AWS")
 	}
 	w := worldOf(ts)
+	if w.crashed {
+		w.crashed = false
+		awaitReady(ts, processOf(ts, "serve"), ts.Getenv("HOST"))
+		return
+	}
 	if w.stage == "" {
 		w.stage = fmt.Sprintf("e2e%d", standIns.stages.Add(1))
 		control, err := freeAddress()
 		ts.Check(err)
 		ts.Setenv("CONTROL", "http://"+control)
 		// One process of a function for each event under way; a laptop has no room for a thousand.
+		ts.Setenv("STAGE", w.stage)
 		ts.Setenv("SIMULATE", strings.Join([]string{
-			"--control", control, "--stage", w.stage, "--dynamodb", standIns.dynamo.Endpoint, "--queues", standIns.queues.Endpoint,
+			"--control", control, "--dynamodb", standIns.dynamo.Endpoint, "--queues", standIns.queues.Endpoint,
 			"--bootstrap", filepath.Join(binDir, "bootstrap"), "--concurrency", "8", "--logs", ts.MkAbs(logsOf), "--log-level", "info",
 		}, " "))
 	}
 	address := nodeAddress(ts, "")
 	ts.Setenv("MANAGEMENT", "http://"+address+"/"+w.stage)
-	args := append([]string{"simulate", "--listen", address}, strings.Fields(ts.Getenv("SIMULATE"))...)
+	args := append([]string{"simulate", "--listen", address, "--stage", w.stage}, strings.Fields(ts.Getenv("SIMULATE"))...)
 	awaitReady(ts, start(ts, "serve", "eureka", append(args, flags...)), address)
+}
+
+// crashAll is crash in the mode aws, the worst that is left there: all sockets break at once and no $disconnect comes, and no process of a function
+// is left. The simulator itself goes on, since the stand-in of SQS would give its dead polls what comes next, and hide that for minutes.
+func crashAll(ts *testscript.TestScript) {
+	var open []struct {
+		ID string `json:"id"`
+	}
+	control(ts, http.MethodGet, "/connections", "", &open)
+	for _, c := range open {
+		control(ts, http.MethodDelete, "/connections/"+url.PathEscape(c.ID)+"?how=lost", "", nil)
+	}
+	control(ts, http.MethodPost, "/functions/reset", "", nil)
+	worldOf(ts).crashed = true
 }
 
 // tellLogs shows the end of what the functions and the simulator of a script that failed have said.
@@ -97,9 +119,13 @@ func (w *world) tellLogs() {
 		w.env.T().Log("the simulator said at its end:\n" + ending(p.text()))
 	}
 	if text, err := os.ReadFile(filepath.Join(w.env.WorkDir, logsOf)); err == nil {
-		w.env.T().Log("the functions said at their end:\n" + ending(string(text)))
+		said := aboutRequests.ReplaceAllString(string(text), "")
+		w.env.T().Log("the functions said at their end:\n" + ending(said))
 	}
 }
+
+// aboutRequests are the lines that Lambda adds to a log.
+var aboutRequests = regexp.MustCompile(`(?m)^\w+\t(START|END|REPORT) RequestId.*\n`)
 
 // ending is the last lines of a text.
 func ending(text string) string { return text[max(0, len(text)-6000):] }

@@ -50,7 +50,8 @@ func noNegation(ts *testscript.TestScript, neg bool) {
 
 // serve [NAME] [FLAG…] starts a node and waits until it takes traffic. It sets $URL, $WS, $HOST and $PORT, with _NAME behind them
 // for a node with a name, and $MANAGEMENT, where @connections is. In the mode aws it is the simulator with the script's stage that
-// starts; then $CONTROL is its control endpoint, and $SIMULATE are the flags for another simulator on the same stage.
+// starts; then $CONTROL is its control endpoint, and $SIMULATE are the flags for another simulator on the same
+// stand-ins, beside the stage.
 func verbServe(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
 	if worldOf(ts).mode == aws {
@@ -129,6 +130,10 @@ func verbStop(ts *testscript.TestScript, neg bool, args []string) {
 // crash [NAME] ends a node at once, as a crash does.
 func verbCrash(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
+	if worldOf(ts).mode == aws {
+		crashAll(ts)
+		return
+	}
 	name, _ := nameOf(args)
 	p := processOf(ts, "serve"+name)
 	ts.Check(p.command.Process.Kill())
