@@ -93,7 +93,7 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY",
-		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN", "URL", "CONTROL", "STAGE", "SIMULATE",
+		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN", "URL", "WS", "CONTROL", "STAGE", "SIMULATE",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
