@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
@@ -178,33 +177,5 @@ func TestListenWithoutAService(t *testing.T) {
 	err = c.Listen(t.Context(), client.Listener{Channels: []string{"A"}, OnFrame: func(client.Frame) error { return nil }})
 	if eureka.CodeOf(err) != eureka.CodeUnavailable || !strings.Contains(eureka.MessageOf(err), "eureka serve") {
 		t.Errorf("ended with %v", err)
-	}
-}
-
-// TestByeTellsWhy: where the closing has no code of the service's, as behind API Gateway, the bye tells why, and whether to come back.
-func TestByeTellsWhy(t *testing.T) {
-	c, count := script(t,
-		func(ctx context.Context, c *websocket.Conn) {
-			subscribed(ctx, c)
-			say(ctx, c, `{"action":"bye","data":{"code":4500,"reason":"move","reconnect":true,"after":1}}`)
-			_ = c.Close(websocket.StatusNormalClosure, "Connection Closed Normally")
-		},
-		func(ctx context.Context, c *websocket.Conn) {
-			say(ctx, c, `{"action":"bye","data":{"code":4401,"reason":"the credential was revoked","reconnect":false}}`)
-			_ = c.Close(websocket.StatusNormalClosure, "Connection Closed Normally")
-		},
-	)
-	var states []string
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	err := c.Listen(ctx, client.Listener{
-		Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }, OnState: func(s string) { states = append(states, s) },
-	})
-	if eureka.CodeOf(err) != eureka.CodeUnauthenticated || !strings.Contains(eureka.MessageOf(err), "4401: the credential was revoked") || count.Load() != 2 {
-		t.Errorf("%d connections, ended with %v", count.Load(), err)
-	}
-	// The second connection ended before its subscriptions began.
-	if len(states) != 2 || states[0] != "listening" || !strings.HasPrefix(states[1], "the connection is lost") {
-		t.Errorf("states: %q", states)
 	}
 }

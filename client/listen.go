@@ -66,7 +66,6 @@ type closing struct {
 	code   eureka.CloseCode
 	reason string
 	after  time.Duration // how long the service asked to wait
-	said   bool          // by a bye, whose code counts: API Gateway has close codes of its own alone
 }
 
 // listening is one call of Listen.
@@ -76,8 +75,7 @@ type listening struct {
 	client  *Client
 	since   map[string]string // by channel: the cursor of its newest message that OnFrame got
 	begun   map[string]bool   // channels that were listened to already
-	here    map[string]bool   // channels that the present connection listens to
-	refused map[string]bool   // channels that it does not listen to
+	refused map[string]bool   // channels that the present connection does not listen to
 }
 
 // reasonCode is the code of an error about the end.
@@ -179,10 +177,11 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		return closing{}, err
 	}
 	defer func() { _ = conn.CloseNow() }()
-	l.here, l.refused = map[string]bool{}, map[string]bool{}
-	listens := "listening again"
+	l.refused = map[string]bool{}
 	if first {
-		listens = "listening"
+		l.OnState("listening")
+	} else {
+		l.OnState("listening again")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -192,7 +191,7 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
 			var closed websocket.CloseError
-			if errors.As(err, &closed) && !end.said {
+			if errors.As(err, &closed) {
 				end.code, end.reason = eureka.CloseCode(closed.Code), closed.Reason //nolint:gosec // a close code has 16 bits
 			}
 			return end, nil
@@ -202,23 +201,14 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 			continue // a frame of a later version
 		}
 		if frame.Action == "bye" {
-			end.bye(frame.Data)
+			end.after = byeAfter(frame.Data)
 			continue
 		}
 		if err := l.take(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
 		}
-		if listens != "" && l.answered() {
-			l.OnState(listens)
-			listens = ""
-		}
 	}
-}
-
-// answered reports whether the present connection's subscriptions have begun, or were refused: until then nothing would be resumed.
-func (l *listening) answered() bool {
-	return !slices.ContainsFunc(l.Channels, func(name string) bool { return !l.here[name] && !l.refused[name] })
 }
 
 // take hands a frame on and notes where each channel stands. An error ends the listening.
@@ -249,7 +239,7 @@ func (l *listening) began(f Frame) error {
 	}
 	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
 	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
-	l.begun[f.Channel], l.here[f.Channel] = true, true
+	l.begun[f.Channel] = true
 	if !data.Recovered {
 		l.since[f.Channel] = data.Cursor
 	}
@@ -307,18 +297,12 @@ func ping(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-// bye notes what the service said before it closes. What cannot be read, of a later version, counts as nothing said.
-func (c *closing) bye(data json.RawMessage) {
+func byeAfter(data json.RawMessage) time.Duration {
 	var bye struct {
-		Code   eureka.CloseCode `json:"code"`
-		Reason string           `json:"reason"`
-		After  int64            `json:"after"`
+		After int64 `json:"after"`
 	}
-	if json.Unmarshal(data, &bye) != nil {
-		return
+	if json.Unmarshal(data, &bye) != nil || bye.After < 0 {
+		return 0
 	}
-	c.after = time.Duration(min(max(bye.After, 0), time.Minute.Milliseconds())) * time.Millisecond
-	if bye.Code != 0 {
-		c.code, c.reason, c.said = bye.Code, bye.Reason, true
-	}
+	return min(time.Duration(bye.After)*time.Millisecond, time.Minute)
 }
