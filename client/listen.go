@@ -250,6 +250,9 @@ func (l *listening) take(f Frame) error {
 	if f.Action == "subscribed" {
 		return l.began(f)
 	}
+	if l.had(f) {
+		return nil
+	}
 	if err := l.OnFrame(f); err != nil {
 		return err
 	}
@@ -263,6 +266,16 @@ func (l *listening) take(f Frame) error {
 		return nil
 	}
 	return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
+}
+
+// had reports whether OnFrame got a message already: the service may repeat some, never out of order.
+func (l *listening) had(f Frame) bool {
+	if f.ID == "" {
+		return false
+	}
+	since, sinceErr := eureka.ParseCursor("since", l.since[f.Channel])
+	id, err := eureka.ParseCursor("id", f.ID)
+	return sinceErr == nil && err == nil && since.Epoch == id.Epoch && id.Offset <= since.Offset
 }
 
 // began notes where a subscription begins, and tells of what lies before that and cannot be had.
