@@ -74,7 +74,7 @@ func simulate(ts *testscript.TestScript, flags []string) {
 	w := worldOf(ts)
 	if w.crashed {
 		w.crashed = false
-		awaitReady(ts, processOf(ts, "serve"), ts.Getenv("HOST"))
+		awaitReady(ts, processOf(ts, "serve"), ts.Getenv("HOST"), patience)
 		return
 	}
 	if w.stage == "" {
@@ -92,7 +92,7 @@ func simulate(ts *testscript.TestScript, flags []string) {
 	address := nodeAddress(ts, "")
 	ts.Setenv("MANAGEMENT", "http://"+address+"/"+w.stage)
 	args := append([]string{"simulate", "--listen", address, "--stage", w.stage}, strings.Fields(ts.Getenv("SIMULATE"))...)
-	awaitReady(ts, start(ts, "serve", "eureka", append(args, flags...)), address)
+	awaitReady(ts, start(ts, "serve", "eureka", append(args, flags...)), address, patience)
 }
 
 // crashAll is crash in the mode aws, the worst that is left there: all sockets break at once and no $disconnect comes, and no process of a function

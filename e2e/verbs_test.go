@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -66,7 +67,7 @@ func verbServe(ts *testscript.TestScript, neg bool, args []string) {
 		flags = append(flags, "--data-dir", ts.MkAbs("data"+name))
 	}
 	p := start(ts, "serve"+name, "eureka", flags)
-	awaitReady(ts, p, address)
+	awaitReady(ts, p, address, patience)
 }
 
 // make TARGET [VARIABLE=VALUE…] runs the main job as the README says and waits until it takes traffic.
@@ -75,7 +76,7 @@ func verbMake(ts *testscript.TestScript, neg bool, args []string) {
 	address := nodeAddress(ts, "")
 	args = append([]string{"-C", ts.Getenv("ROOT")}, args...)
 	p := start(ts, "serve", "make", append(args, "ARGS=--listen "+address+" --data-dir "+ts.MkAbs("data")))
-	awaitReady(ts, p, address)
+	awaitReady(ts, p, address, 5*patience) // it is built first
 }
 
 func nameOf(args []string) (name string, rest []string) {
@@ -104,8 +105,8 @@ func nodeAddress(ts *testscript.TestScript, name string) string {
 	return address
 }
 
-func awaitReady(ts *testscript.TestScript, p *process, address string) {
-	ts.Check(poll(func() error {
+func awaitReady(ts *testscript.TestScript, p *process, address string, within time.Duration) {
+	ts.Check(pollFor(within, func() error {
 		if !p.running() {
 			return final{fmt.Errorf("it ended before it was ready:\n%s", p.text())}
 		}

@@ -160,11 +160,13 @@ func (p *process) wait() error {
 type final struct{ error }
 
 // poll tries until it succeeds or patience is over, at first often and then less so: what is polled has work of its own.
-func poll(try func() error) error {
+func poll(try func() error) error { return pollFor(patience, try) }
+
+func pollFor(within time.Duration, try func() error) error {
 	wait := 5 * time.Millisecond
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(within); ; {
 		err := try()
 		var fatal final
 		if err == nil || errors.As(err, &fatal) || time.Now().After(deadline) {
