@@ -234,3 +234,24 @@ func TestListenWithoutAService(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// TestListensOnceItIsSubscribed: a connection that breaks before its subscriptions began was not listening, and could not be resumed.
+func TestListensOnceItIsSubscribed(t *testing.T) {
+	c, _ := script(t,
+		func(ctx context.Context, c *websocket.Conn) { say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`) },
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`)
+			say(ctx, c, `{"action":"error","channel":"B","error":{"code":"not_found","message":"no B"}}`)
+			_ = c.Close(4480, "kicked")
+		},
+	)
+	var states []string
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := c.Listen(ctx, client.Listener{
+		Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }, OnState: func(s string) { states = append(states, s) },
+	})
+	if eureka.CodeOf(err) != eureka.CodeGone || len(states) != 2 || !strings.HasPrefix(states[0], "the connection is lost") || states[1] != "listening again" {
+		t.Errorf("%q, %v", states, err)
+	}
+}

@@ -109,7 +109,8 @@ type listening struct {
 	client  *Client
 	since   map[string]string // by channel: the cursor of its newest message that OnFrame got
 	begun   map[string]bool   // channels that were listened to already
-	refused map[string]bool   // channels that the present connection does not listen to
+	here    map[string]bool   // channels that the present connection listens to
+	refused map[string]bool   // channels that it does not listen to
 }
 
 // reasonCode is the code of an error about the end.
@@ -211,11 +212,10 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		return closing{}, err
 	}
 	defer func() { _ = conn.CloseNow() }()
-	l.refused = map[string]bool{}
+	l.here, l.refused = map[string]bool{}, map[string]bool{}
+	listens := "listening again"
 	if first {
-		l.OnState("listening")
-	} else {
-		l.OnState("listening again")
+		listens = "listening"
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -242,7 +242,16 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
 		}
+		if listens != "" && l.answered() {
+			l.OnState(listens)
+			listens = ""
+		}
 	}
+}
+
+// answered reports whether the present connection's subscriptions have begun, or were refused: until then nothing would be resumed.
+func (l *listening) answered() bool {
+	return !slices.ContainsFunc(l.Channels, func(name string) bool { return !l.here[name] && !l.refused[name] })
 }
 
 // take hands a frame on and notes where each channel stands. An error ends the listening.
@@ -286,7 +295,7 @@ func (l *listening) began(f Frame) error {
 	}
 	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
 	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
-	l.begun[f.Channel] = true
+	l.begun[f.Channel], l.here[f.Channel] = true, true
 	if !data.Recovered {
 		l.since[f.Channel] = data.Cursor
 	}
