@@ -61,6 +61,8 @@ func Fanout(t *testing.T, newHarness func(t *testing.T) LiveHarness) {
 		{"ConcurrentInterest", fanoutConcurrentInterest},
 		{"Sizes", fanoutSizes},
 		{"Refused", fanoutRefused},
+		{"FollowsAlias", fanoutFollowsAlias},
+		{"Deleted", fanoutDeleted},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newHarness(t)) })
 	}
