@@ -39,11 +39,12 @@ func run() int {
 	rounds := flag.Int("rounds", 3, "rounds of each measurement; the median counts")
 	latency := flag.Duration("latency", 10*time.Millisecond, "what a post takes, in the simulated API Gateway")
 	side := flag.Int("side", 16, "sockets that connect at a time")
+	history := flag.Bool("history", true, "measure a channel with history too, which doubles the time that sockets need to connect")
 	asJSON := flag.Bool("json", false, "print the figures as JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := bench{rounds: *rounds, latency: *latency, side: *side, progress: os.Stderr}
+	b := bench{rounds: *rounds, latency: *latency, side: *side, history: *history, progress: os.Stderr}
 	err := b.parse(*sizes)
 	var f figures
 	if err == nil {
@@ -65,6 +66,7 @@ type bench struct {
 	rounds   int
 	latency  time.Duration
 	side     int
+	history  bool
 	progress io.Writer
 
 	dir            string
@@ -122,6 +124,9 @@ func (b *bench) run(ctx context.Context) (f figures, err error) {
 			return f, fmt.Errorf("%d subscribers: %w", n, err)
 		}
 		f.Broadcasts = append(f.Broadcasts, found...)
+		if err := show(b.progress, figures{PostLatencyMs: f.PostLatencyMs, Broadcasts: found}, false); err != nil {
+			return f, err
+		}
 	}
 	return f, nil
 }

@@ -15,7 +15,7 @@ import (
 func TestSmall(t *testing.T) {
 	const n = 50
 	t.Chdir("../..")
-	b := bench{rounds: 1, side: 8, progress: t.Output()}
+	b := bench{rounds: 1, side: 8, history: true, progress: t.Output()}
 	if err := b.parse("50"); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestSmall(t *testing.T) {
 	if len(f.Broadcasts) != 3 {
 		t.Fatalf("%+v", f.Broadcasts)
 	}
-	plain, stored, first := f.Broadcasts[0], f.Broadcasts[1], f.Broadcasts[2]
+	plain, first, stored := f.Broadcasts[0], f.Broadcasts[1], f.Broadcasts[2]
 	for _, way := range f.Broadcasts {
 		if way.Subscribers != n || way.Posts != n || way.CPU <= 0 || way.LastMs <= 0 || way.AnswerMs <= 0 || way.Invocations != 1 {
 			t.Errorf("%+v", way)

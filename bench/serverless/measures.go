@@ -49,7 +49,6 @@ const (
 func (b *bench) broadcasts(ctx context.Context, n int) (found []broadcast, err error) {
 	worlds := map[string]*world{}
 	for _, program := range []string{"service", "original"} {
-		b.say("%d sockets connect to the %s", n, program)
 		w, err := b.open(ctx, program, fmt.Sprintf("%s%d", program[:1], n))
 		if err != nil {
 			return nil, err
@@ -61,13 +60,15 @@ func (b *bench) broadcasts(ctx context.Context, n int) (found []broadcast, err e
 				return nil, err
 			}
 		}
-		if err := w.join(ctx, n, b.side, b.latency); err != nil {
-			return nil, err
-		}
 	}
-	ways := []struct {
-		name, program, channel string
-	}{{service, "service", plainChannel}, {serviceStored, "service", storedChannel}, {original, "original", plainChannel}}
+	if err := b.gather(ctx, worlds, n); err != nil {
+		return nil, err
+	}
+	type way struct{ name, program, channel string }
+	ways := []way{{service, "service", plainChannel}, {original, "original", plainChannel}}
+	if b.history {
+		ways = append(ways, way{serviceStored, "service", storedChannel})
+	}
 	rounds := map[string][]round{}
 	for i := range b.rounds + 1 {
 		for _, way := range ways {
@@ -85,6 +86,44 @@ func (b *bench) broadcasts(ctx context.Context, n int) (found []broadcast, err e
 		found = append(found, summary(way.name, n, rounds[way.name]))
 	}
 	return found, nil
+}
+
+// How a crowd gathers: some sockets at a time, and API Gateway closes those that have been idle for ten minutes.
+const (
+	joinAtOnce = 500
+	maxIdle    = 4 * time.Minute
+)
+
+// gather connects n sockets to each of the worlds.
+func (b *bench) gather(ctx context.Context, worlds map[string]*world, n int) error {
+	channels := []string{plainChannel}
+	if b.history {
+		channels = append(channels, storedChannel)
+	}
+	awake := time.Now()
+	for joined := 0; joined < n; joined += joinAtOnce {
+		b.say("%d of %d sockets are connected", joined, n)
+		for _, w := range worlds {
+			if err := w.join(ctx, min(joinAtOnce, n-joined), b.side, channels...); err != nil {
+				return err
+			}
+			if time.Since(awake) < maxIdle {
+				continue
+			}
+			for _, w := range worlds {
+				if _, err := w.measure(ctx, plainChannel); err != nil {
+					return err
+				}
+			}
+			awake = time.Now()
+		}
+	}
+	for _, w := range worlds {
+		if err := w.slow(b.latency); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func summary(way string, n int, rounds []round) broadcast {

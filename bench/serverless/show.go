@@ -16,7 +16,9 @@ func show(w io.Writer, f figures, asJSON bool) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // Flush says it
-	line("functions' zip\t%.2f MB", float64(f.ZipBytes)/(1<<20))
+	if f.ZipBytes > 0 {
+		line("functions' zip\t%.2f MB", float64(f.ZipBytes)/(1<<20))
+	}
 	for _, s := range f.Starts {
 		line("GET /hello of the %s\tcold %.1f ms CPU\twarm %.1f ms", s.Program, s.ColdMs, s.WarmMs)
 	}

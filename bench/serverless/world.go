@@ -15,7 +15,7 @@ import (
 	"eureka/internal/edge/simulator/meter"
 )
 
-// The channels that every socket of a crowd subscribes to.
+// The channels that the sockets of a crowd subscribe to.
 const (
 	plainChannel  = "plain"
 	storedChannel = "stored"
@@ -48,14 +48,19 @@ func (b *bench) open(ctx context.Context, program, stage string) (*world, error)
 	return &world{sim: sim}, nil
 }
 
-// join connects a crowd of n, each of which listens to both channels, and makes posts as slow as wanted.
-func (w *world) join(ctx context.Context, n, side int, latency time.Duration) error {
-	target := "/?channels=" + plainChannel + "," + storedChannel
+// join connects n more sockets to the crowd.
+func (w *world) join(ctx context.Context, n, side int, channels ...string) error {
+	target := "/?channels=" + strings.Join(channels, ",")
 	join := fmt.Sprintf("%s/crowd?n=%d&side=%d&target=%s", w.sim.Endpoints().Control, n, side, url.QueryEscape(target))
 	if _, err := call(ctx, http.MethodPost, join, ""); err != nil {
 		return err
 	}
-	w.n = n
+	w.n += n
+	return nil
+}
+
+// slow makes posts as slow as wanted.
+func (w *world) slow(latency time.Duration) error {
 	if latency == 0 {
 		return nil
 	}

@@ -23,10 +23,9 @@ type LiveNode struct {
 	Fanout  eureka.Fanout
 	Sender  eureka.Sender
 	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
-
-	// What History needs beside.
-	History  eureka.History
 	Channels eureka.Channels
+
+	History eureka.History // what the suite of that needs beside
 }
 
 // LiveHarness is one fresh service.
