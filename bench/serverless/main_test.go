@@ -34,7 +34,7 @@ func TestSmall(t *testing.T) {
 	}
 	plain, first, stored := f.Broadcasts[0], f.Broadcasts[1], f.Broadcasts[2]
 	for _, way := range f.Broadcasts {
-		if way.Subscribers != n || way.Posts != n || way.CPU <= 0 || way.LastMs <= 0 || way.AnswerMs <= 0 || way.Invocations != 1 {
+		if way.Subscribers != n || way.Reached != n || way.Posts != n || way.CPU <= 0 || way.LastMs <= 0 || way.AnswerMs <= 0 || way.Invocations != 1 {
 			t.Errorf("%+v", way)
 		}
 	}

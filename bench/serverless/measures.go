@@ -15,6 +15,7 @@ import (
 type broadcast struct {
 	Way         string  `json:"way"`
 	Subscribers int     `json:"subscribers"`
+	Reached     float64 `json:"reached"` // subscribers that got it: the original's way may take longer than a function may run
 	Requests    float64 `json:"dynamodbRequests"`
 	Reads       float64 `json:"readUnits"`
 	Writes      float64 `json:"writeUnits"`
@@ -36,6 +37,8 @@ var counted = []meter.Counter{
 type round struct {
 	counts         map[meter.Counter]float64
 	answered, last time.Duration
+	reached        int
+	failed         error
 }
 
 // The ways that are compared.
@@ -76,6 +79,12 @@ func (b *bench) broadcasts(ctx context.Context, n int) (found []broadcast, err e
 			r, err := worlds[way.program].measure(ctx, way.channel)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", way.name, err)
+			}
+			if r.failed != nil && way.name != original {
+				return nil, fmt.Errorf("%s: %w", way.name, r.failed)
+			}
+			if r.failed != nil {
+				b.say("%s: %v", way.name, r.failed)
 			}
 			if i > 0 { // the one before is to warm up, and to let channels grow
 				rounds[way.name] = append(rounds[way.name], r)
@@ -134,7 +143,7 @@ func summary(way string, n int, rounds []round) broadcast {
 		return median(rounds, func(r round) float64 { return float64(of(r).Microseconds()) / 1000 })
 	}
 	return broadcast{
-		Way: way, Subscribers: n, Requests: count(meter.DynamoCalls), Reads: count(meter.DynamoReads), Writes: count(meter.DynamoWrites),
+		Way: way, Subscribers: n, Reached: median(rounds, func(r round) float64 { return float64(r.reached) }), Requests: count(meter.DynamoCalls), Reads: count(meter.DynamoReads), Writes: count(meter.DynamoWrites),
 		Posts: count(meter.Posts), Invocations: count(meter.Invocations), CPU: count(meter.CPUMs), Billed: count(meter.BilledMs),
 		CPUPerPost: median(rounds, func(r round) float64 { return r.counts[meter.CPUMs] / r.counts[meter.Posts] }),
 		AnswerMs:   milliseconds(func(r round) time.Duration { return r.answered }),

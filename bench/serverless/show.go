@@ -23,10 +23,10 @@ func show(w io.Writer, f figures, asJSON bool) error {
 		line("GET /hello of the %s\tcold %.1f ms CPU\twarm %.1f ms", s.Program, s.ColdMs, s.WarmMs)
 	}
 	line("\none broadcast, a post takes %g ms", f.PostLatencyMs)
-	line("subscribers\tway\tDynamoDB requests\tread units\twrite units\tposts\tinvocations\tCPU ms\tper post\tbilled ms\tanswer ms\tlast post ms")
+	line("subscribers\tway\treached\tDynamoDB requests\tread units\twrite units\tposts\tinvocations\tCPU ms\tper post\tbilled ms\tanswer ms\tlast post ms")
 	for _, b := range f.Broadcasts {
-		line("%d\t%s\t%.0f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.3f\t%.0f\t%.0f\t%.0f",
-			b.Subscribers, b.Way, b.Requests, b.Reads, b.Writes, b.Posts, b.Invocations, b.CPU, b.CPUPerPost, b.Billed, b.AnswerMs, b.LastMs)
+		line("%d\t%s\t%.0f\t%.0f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.3f\t%.0f\t%.0f\t%.0f",
+			b.Subscribers, b.Way, b.Reached, b.Requests, b.Reads, b.Writes, b.Posts, b.Invocations, b.CPU, b.CPUPerPost, b.Billed, b.AnswerMs, b.LastMs)
 	}
 	return t.Flush()
 }
