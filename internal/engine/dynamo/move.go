@@ -74,7 +74,9 @@ func (e *Engine) workMove(ctx context.Context, t Task) error {
 	case it != nil && !living(it):
 		defer cancel()
 		before := it.number(attrDeletedAt) * versionsPerMilli
-		do = func(ctx context.Context, s subscriber) error { return e.endOne(ctx, posting, t.Channel, s, before, &again) }
+		do = func(ctx context.Context, s subscriber) error {
+			return e.endOne(ctx, posting, t.Channel, s, before, &again)
+		}
 	default:
 		cancel()
 		if !t.Early || e.olderThan(t.Since, moveUnseen) {
