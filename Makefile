@@ -9,10 +9,10 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race e2e chaos lint fuzz bench fmt gen tools clean cross
+.PHONY: help run build test race e2e chaos lint fuzz bench bench-aws fmt gen tools clean cross
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: ## run the service on http://localhost:8832 (flags: make run ARGS='--listen 127.0.0.1:9000')
 	go run ./cmd/eureka serve $(ARGS)
@@ -46,6 +46,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 bench: ## measure the service beside the bare send loop (flags: make bench ARGS='--only history,resume --json')
 	go run ./bench $(ARGS)
+
+bench-aws: tools ## measure a broadcast of the serverless mode beside the original's way (flags: make bench-aws ARGS='--sizes 1000 --json')
+	go run ./bench/serverless $(ARGS)
 
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')

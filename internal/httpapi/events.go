@@ -68,7 +68,7 @@ type BroadcastBody struct {
 type Broadcasted struct {
 	Channel   string   `json:"channel,omitempty" doc:"Id of the channel."`
 	ID        string   `json:"id,omitempty" doc:"The message's cursor, on a channel with history."`
-	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to."`
+	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to, or is under way to."`
 	Accepted  int      `json:"accepted,omitempty" doc:"With channel 0: 1."`
 	Channels  []string `json:"channels,omitempty" doc:"With channel 0: ids of the channels it was delivered on."`
 }

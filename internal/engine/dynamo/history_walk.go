@@ -58,10 +58,21 @@ func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) 
 	began, wait := e.options.Now(), holePause
 	for {
 		hole, err := e.stride(ctx, channelID, r, &w)
-		if err != nil || hole == nil {
+		if err != nil {
 			return w, err
 		}
 		now := e.options.Now()
+		if hole == nil {
+			if !w.end || w.last >= r.head || !r.cleared(now) {
+				return w, nil
+			}
+			// What is missing at the end was there, or may have been.
+			if !w.lenient {
+				return w, errGap
+			}
+			w.restart(r.head)
+			return w, nil
+		}
 		// The clock of whoever stored what is behind the hole may be ahead of ours.
 		late := now.Sub(time.UnixMilli(hole.next.at)) > holePatience || now.Sub(began) > 2*holePatience
 		switch {
