@@ -238,7 +238,9 @@ func TestListenWithoutAService(t *testing.T) {
 // TestListensOnceItIsSubscribed: a connection that breaks before its subscriptions began was not listening, and could not be resumed.
 func TestListensOnceItIsSubscribed(t *testing.T) {
 	c, _ := script(t,
-		func(ctx context.Context, c *websocket.Conn) { say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`) },
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`)
+		},
 		func(ctx context.Context, c *websocket.Conn) {
 			say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`)
 			say(ctx, c, `{"action":"error","channel":"B","error":{"code":"not_found","message":"no B"}}`)
