@@ -17,8 +17,9 @@ help: ## list the targets
 run: ## run the service on http://localhost:8832 (flags: make run ARGS='--listen 127.0.0.1:9000')
 	go run ./cmd/eureka serve $(ARGS)
 
-build: ## build the binary into bin/
-	go build -o bin/eureka ./cmd/eureka
+build: ## build the binary into bin/, with the functions inside that `eureka deploy` uploads
+	go run ./tools/functions internal/deploy/functions.zip
+	go build -tags embedfunctions -o bin/eureka ./cmd/eureka
 
 test: tools cross ## run all tests, with the race detector; installs what they need
 	go vet ./...
