@@ -19,10 +19,10 @@ type LiveSocket interface {
 
 // LiveNode is one node's, or function's, view of everything that reaches sockets.
 type LiveNode struct {
-	Sockets eureka.Sockets
-	Fanout  eureka.Fanout
-	Sender  eureka.Sender
-	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
+	Sockets  eureka.Sockets
+	Fanout   eureka.Fanout
+	Sender   eureka.Sender
+	Connect  func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
 	Channels eureka.Channels
 
 	History eureka.History // what the suite of that needs beside
