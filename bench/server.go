@@ -28,6 +28,8 @@ type server struct {
 	command *exec.Cmd
 	log     bytes.Buffer
 	started time.Time
+
+	token, adminKey string // credentials of sockets and of publishers; "" for none
 }
 
 // build compiles a command of this module into dir.
@@ -52,7 +54,7 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 	// A child inherits the affinity of the thread that forks it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pinThread(0)
+	pinThread(serverCore)
 	defer unpinThread()
 	s.started = time.Now()
 	if err := s.command.Start(); err != nil {

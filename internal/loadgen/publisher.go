@@ -58,8 +58,8 @@ func newPublishing(o Options, d dialect, listen func(channel int) int) *publishi
 	return p
 }
 
-// now is the generator's clock, in nanoseconds.
-func (p *publishing) now() int64 { return int64(time.Since(p.began)) }
+// now is the generator's clock: nanoseconds since 1970, and never set back while it runs.
+func (p *publishing) now() int64 { return p.began.UnixNano() + int64(time.Since(p.began)) }
 
 // plan is how long to publish, and how fast.
 type plan struct {

@@ -233,7 +233,12 @@ func (r *runner) idle(ctx context.Context) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	if err := r.settle(ctx, r.report.Memory); err != nil {
+	err := r.settle(ctx, r.report.Memory)
+	r.report.Memory.ClosedMeanwhile = r.swarm.count.ended.Load()
+	if n := r.swarm.count.messages.Load(); n > 0 { // somebody else has published to them
+		r.report.Delivery = &Delivery{Expected: n, Received: n, Duplicates: r.swarm.count.duplicates.Load(), Latency: r.swarm.latency.latency()}
+	}
+	if err != nil {
 		return err
 	}
 	return r.closedMeanwhile()

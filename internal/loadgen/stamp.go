@@ -1,13 +1,16 @@
 package loadgen
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // marker stands in front of every stamp. No service has a reason to change it on its way.
 const marker = `"eub":"`
 
 // A stamp is hexadecimal digits of fixed length: when the message was due, and which one it is.
 const (
-	stampTime    = 16 // nanoseconds of the generator's clock
+	stampTime    = 16 // nanoseconds since 1970
 	stampChannel = 8
 	stampLane    = 4
 	stampSeq     = 8
@@ -37,6 +40,12 @@ func (s stamp) message(b []byte, size int) []byte {
 		b = append(b, 'x')
 	}
 	return append(b, `"}`...)
+}
+
+// FirstMessage is the data of a message that every socket of a generator takes for the first one of its channel. It is for a message that
+// somebody else publishes to several generators of one machine; size is in bytes and at least 57.
+func FirstMessage(size int) []byte {
+	return stamp{at: time.Now().UnixNano()}.message(nil, max(size, minSize))
 }
 
 // eachStamp calls f for every stamp of a payload, which may hold several messages, and returns how many there are.

@@ -195,7 +195,7 @@ func (s *swarm) send(c *conn, b []byte) {
 // receive reads until nothing is left, as edges demand.
 func (s *swarm) receive(i int, c *conn) {
 	for c.fd >= 0 {
-		n, err := unix.Read(int(c.fd), s.buffer)
+		n, err := rawRead(int(c.fd), s.buffer)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
