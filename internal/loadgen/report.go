@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -207,13 +208,9 @@ func kibi(bytes float64) string { return fmt.Sprintf("%.2f KiB", bytes/(1<<10)) 
 // grouped writes a number with a comma between thousands.
 func grouped(n int64) string {
 	text := strconv.FormatInt(n, 10)
-	digits := len(text)
-	if n < 0 {
-		digits--
-	}
-	for at := digits - 3; at > 0; at -= 3 {
-		cut := len(text) - (digits - at)
-		text = text[:cut] + "," + text[cut:]
+	sign := len(text) - len(strings.TrimPrefix(text, "-"))
+	for at := len(text) - 3; at > sign; at -= 3 {
+		text = text[:at] + "," + text[at:]
 	}
 	return text
 }

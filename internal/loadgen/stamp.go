@@ -43,7 +43,7 @@ func (s stamp) message(b []byte, size int) []byte {
 }
 
 // FirstMessage is the data of a message that every socket of a generator takes for the first one of its channel. It is for a message that
-// somebody else publishes to several generators of one machine; size is in bytes and at least 57.
+// somebody else publishes to several generators of one machine; size is in bytes, 53 at the least.
 func FirstMessage(size int) []byte {
 	return stamp{at: time.Now().UnixNano()}.message(nil, max(size, minSize))
 }
