@@ -406,7 +406,7 @@ func TestRefusedHandshakes(t *testing.T) {
 			}
 			pending := 0
 			w.hub.pending.Range(func(any, any) bool { pending++; return true })
-			if w.hub.Sockets() != 0 || pending != 0 || len(w.gateway.all()) != 0 {
+			if w.hub.Sockets() != 0 || pending != 0 || w.gateway.registry.count() != 0 {
 				t.Error("a refused handshake left something behind")
 			}
 		})

@@ -69,7 +69,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		t.Errorf("%d places are taken", count())
 	}
 	// Of others who came through the first look at max_sockets while there was room.
-	bob := newStream(&w.gateway.limits, func() {})
+	bob := newStream(w.gateway, &reader{})
 	bob.identity.Store(&eureka.Identity{User: "bob"})
 	if err := w.gateway.register(bob); eureka.CodeOf(err) != eureka.CodeRateLimited || !strings.Contains(eureka.MessageOf(err), limitSockets) || users() != 1 {
 		t.Errorf("a second socket is registered: %v, %d users", err, users())
@@ -89,7 +89,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		t.Fatalf("%v, %v", response, err)
 	}
 	_ = response.Body.Close()
-	if count() != 0 || len(w.gateway.all()) != 0 {
+	if count() != 0 || w.gateway.registry.count() != 0 {
 		t.Error("a handshake that core refused keeps its place")
 	}
 }

@@ -129,8 +129,8 @@ type pace struct {
 	refused   int
 }
 
-func newPace(l *Limits) pace {
-	return pace{frames: newLimiter(l.FramesPerSecond), publishes: newLimiter(l.PublishesPerSecond)}
+func newPace(l *Limits) *pace {
+	return &pace{frames: newLimiter(l.FramesPerSecond), publishes: newLimiter(l.PublishesPerSecond)}
 }
 
 // frame reports whether a frame may be handled, and whether its client floods the service.
@@ -143,6 +143,16 @@ func (p *pace) frame(l *Limits) (allowed, flood bool) {
 	}
 	p.refused++
 	return false, p.refused > floodFactor*l.FramesPerSecond
+}
+
+// full reports whether the whole allowance is there, as it is in a new pace.
+func (p *pace) full(now time.Time) bool {
+	for _, l := range []*rate.Limiter{p.frames, p.publishes} {
+		if l != nil && l.TokensAt(now) < float64(l.Burst()) {
+			return false
+		}
+	}
+	return now.Sub(p.floodAt) > time.Second
 }
 
 func limited(limit string) *eureka.Error {
