@@ -94,14 +94,18 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 	case c.Insecure:
 		access = "open, no authentication: INSECURE: everyone who reaches the port may do everything"
 	}
+	profiles := ""
+	if at := a.ProfileAddr(); at != "" {
+		profiles = "\n  profiles    http://" + at + "/debug/pprof/"
+	}
 	_, _ = fmt.Fprintf(s.stderr, `eureka %s, node %s
   listening   http://%[3]s  ws://%[3]s  (docs at http://%[3]s/docs)
   engine      %[4]s
-  access      %[5]s
+  access      %[5]s%[7]s
 
   try         %[6]s
 
-`, version(), a.Node(), host, storage, access, strings.Join(c.hints(host), "\n              "))
+`, version(), a.Node(), host, storage, access, strings.Join(c.hints(host), "\n              "), profiles)
 }
 
 // hints are commands to begin with.

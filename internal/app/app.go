@@ -55,6 +55,7 @@ type App struct {
 	access   *access
 	closing  revoker
 	server   *http.Server
+	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
 	failed   chan error
 	stopOnce sync.Once
@@ -87,8 +88,13 @@ func (a *App) Start(ctx context.Context) error {
 		return err
 	}
 	a.listener = listener
+	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	if err := a.open(ctx); err != nil {
 		_ = listener.Close()
+		a.profiles.stop()
 		if a.engine != nil {
 			// The engine must let go of the data directory even when ctx is what failed.
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
@@ -174,6 +180,9 @@ func (a *App) serve() {
 // Addr is the address the service listens on, with the port it got.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
+// ProfileAddr is the address that serves profiles, "" for none.
+func (a *App) ProfileAddr() string { return a.profiles.address() }
+
 // Node is the id of this node.
 func (a *App) Node() string { return a.node }
 
@@ -192,6 +201,7 @@ func (a *App) stop(ctx context.Context) error {
 	drained := make(chan error, 1)
 	go func() { drained <- a.gateway.Drain(ctx) }()
 	errs := []error{<-drained}
+	a.profiles.stop()
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())
 	}
