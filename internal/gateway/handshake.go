@@ -49,6 +49,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	path := g.path(r)
+	identity.User = strings.Clone(identity.User) // it may be a part of the whole request
 	s := newStream(g, path)
 	s.identity.Store(&identity)
 	if err := g.register(s); err != nil {

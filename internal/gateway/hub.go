@@ -67,16 +67,6 @@ type channelShard struct {
 	topics map[string]*topic
 }
 
-// entry is one socket.
-type entry struct {
-	socket eureka.Socket // its Subscriptions stay empty: subs has them
-	conn   conn          // nil for a socket without a connection on this node's listener
-
-	mu    sync.Mutex
-	gone  bool
-	items []*item // few, so a slice beats a map in memory and time
-}
-
 // item is one subscription. index is where its part, or else group.direct, holds it; topic.mu guards group, part and index.
 type item struct {
 	entry *entry
@@ -124,8 +114,7 @@ func (h *Hub) Add(s eureka.Socket) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	e := &entry{socket: s}
-	e.socket.Subscriptions = nil
+	e := newEntry(&s)
 	shard := &h.sockets[h.shard(s.ID)]
 	shard.mu.Lock()
 	if _, taken := shard.entries[s.ID]; taken {
@@ -135,13 +124,13 @@ func (h *Hub) Add(s eureka.Socket) error {
 	if c, ok := h.pending.LoadAndDelete(s.ID); ok {
 		e.conn, _ = c.(conn)
 	}
-	shard.entries[s.ID] = e
+	shard.entries[e.id] = e
 	shard.mu.Unlock()
 	h.open.Add(1)
 	if s.User != "" {
-		u := &h.users[h.shard(s.User)]
+		u := &h.users[h.shard(e.user)]
 		u.mu.Lock()
-		u.users[s.User] = append(u.users[s.User], e)
+		u.users[e.user] = append(u.users[e.user], e)
 		u.mu.Unlock()
 	}
 	return nil
@@ -158,7 +147,7 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 		return eureka.Socket{}, noSocket(id)
 	}
 	h.open.Add(-1)
-	if user := e.socket.User; user != "" {
+	if user := e.user; user != "" {
 		u := &h.users[h.shard(user)]
 		u.mu.Lock()
 		if rest := slices.DeleteFunc(u.users[user], func(o *entry) bool { return o == e }); len(rest) > 0 {
@@ -357,7 +346,7 @@ func (h *Hub) join(it *item, sub eureka.Subscription) error {
 	defer shard.mu.Unlock()
 	t := shard.topics[sub.ChannelID]
 	if t == nil {
-		t = &topic{id: sub.ChannelID}
+		t = &topic{id: strings.Clone(sub.ChannelID)} // it may be a part of something larger
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -365,7 +354,7 @@ func (h *Hub) join(it *item, sub eureka.Subscription) error {
 		return err
 	}
 	it.topic = t
-	shard.topics[sub.ChannelID] = t
+	shard.topics[t.id] = t
 	return nil
 }
 
@@ -381,33 +370,6 @@ func (h *Hub) leave(it *item, flush bool) {
 	if t.count == 0 {
 		delete(shard.topics, t.id)
 	}
-}
-
-func (e *entry) find(channelID string) int {
-	return slices.IndexFunc(e.items, func(it *item) bool { return it.topic.id == channelID })
-}
-
-func (e *entry) listens(channelID string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.find(channelID) >= 0
-}
-
-func (e *entry) insert(it *item) {
-	at, _ := slices.BinarySearchFunc(e.items, it, func(a, b *item) int { return strings.Compare(a.topic.id, b.topic.id) })
-	e.items = slices.Insert(e.items, at, it)
-}
-
-// view is the socket with its subscriptions. The caller holds mu.
-func (e *entry) view() eureka.Socket {
-	s := e.socket
-	s.Subscriptions = make([]eureka.Subscription, 0, len(e.items))
-	for _, it := range e.items {
-		s.Subscriptions = append(s.Subscriptions, eureka.Subscription{
-			SocketID: s.ID, ChannelID: it.topic.id, Name: it.group.name, Filter: it.group.filter, SubscribedAt: it.at,
-		})
-	}
-	return s
 }
 
 func noSocket(id string) error {

@@ -258,7 +258,7 @@ func (s *seat) get(b *batch) {
 	}
 	from := s.has
 	s.has = end
-	id := s.item.entry.socket.ID
+	id := s.item.entry.id
 	if _, misses := b.except[id]; !misses && from <= b.after && b.joined != nil {
 		s.conn.queue(b.joined, len(b.frames))
 		return

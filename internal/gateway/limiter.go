@@ -96,6 +96,13 @@ func (a *admission) leave(user string) {
 	}
 }
 
+// tidy forgets those who have been quiet.
+func (a *admission) tidy(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget(now)
+}
+
 // limiter is the rate of a user's connects. The caller holds mu.
 func (a *admission) limiter(user string) *rate.Limiter {
 	l := a.users[user]
@@ -115,6 +122,9 @@ func (a *admission) forget(now time.Time) {
 		if l.TokensAt(now) >= float64(l.Burst()) {
 			delete(a.users, user)
 		}
+	}
+	if len(a.users) == 0 {
+		a.users = map[string]*rate.Limiter{} // gives the memory of a crowd back
 	}
 	if len(a.users) >= maxUserLimiters {
 		clear(a.users) // all of them are busy: counting starts afresh rather than take ever more memory

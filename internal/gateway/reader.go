@@ -149,5 +149,10 @@ func (r *reader) awaitEnd() {
 // failed ends a stream whose handling panicked; others go on.
 func (g *Gateway) failed(s *stream, fault any) {
 	g.options.Log.Error("a socket's handling panicked", slog.String("socket", s.id), slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+	defer func() {
+		if recover() != nil {
+			s.cut() // there is not even a way to say so
+		}
+	}()
 	s.end(eureka.CloseInternal, "internal error", 0)
 }

@@ -26,8 +26,10 @@ func body(t testing.TB, data string) []byte {
 	return b
 }
 
-func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
-	w := newWorld(t, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
+func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) { both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything) }
+
+func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
 	_, _ = w.raw(nil)
 	reader := w.dial("?channels=A")
 	const messages = 400
@@ -78,16 +80,18 @@ func queued(w *world, id string) int {
 	return n
 }
 
-func TestIdleAndOldSocketsAreClosed(t *testing.T) {
+func TestIdleAndOldSocketsAreClosed(t *testing.T) { both(t, testIdleAndOldSocketsAreClosed) }
+
+func testIdleAndOldSocketsAreClosed(t *testing.T, how Sockets) {
 	t.Run("idle", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: 60 * time.Millisecond})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: 60 * time.Millisecond})
 		_, r := w.raw(nil) // answers no ping
 		if got := closeCode(t, r); got != eureka.CloseIdle {
 			t.Errorf("closed with %d", got)
 		}
 	})
 	t.Run("pongs keep it", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
 		c, r := w.raw(nil)
 		for range 3 {
 			opcode, _, err := next(r)
@@ -100,7 +104,7 @@ func TestIdleAndOldSocketsAreClosed(t *testing.T) {
 		}
 	})
 	t.Run("age", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
 		w.handler.result = core.ConnectResult{ExpiresAt: time.Now().Add(50 * time.Millisecond).UnixMilli()}
 		code, last := w.closed(w.dial(""))
 		if code != eureka.CloseMaxAge || !strings.Contains(last, `"action":"bye"`) || !strings.Contains(last, `"reconnect":true`) {
@@ -109,8 +113,10 @@ func TestIdleAndOldSocketsAreClosed(t *testing.T) {
 	})
 }
 
-func TestDrain(t *testing.T) {
-	w := newWorld(t, Limits{DrainSpread: time.Second})
+func TestDrain(t *testing.T) { both(t, testDrain) }
+
+func testDrain(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{DrainSpread: time.Second})
 	const sockets = 20
 	var clients []*websocket.Conn
 	for range sockets {
@@ -142,8 +148,10 @@ func TestDrain(t *testing.T) {
 	_ = response.Body.Close()
 }
 
-func TestDrainCutsWhoDoesNotLeave(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestDrainCutsWhoDoesNotLeave(t *testing.T) { both(t, testDrainCutsWhoDoesNotLeave) }
+
+func testDrainCutsWhoDoesNotLeave(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	_, _ = w.raw(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -155,8 +163,10 @@ func TestDrainCutsWhoDoesNotLeave(t *testing.T) {
 	}
 }
 
-func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) { both(t, testReplyComesBeforeWhatItLeadsTo) }
+
+func testReplyComesBeforeWhatItLeadsTo(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	w.handler.inFrame = func(string) { // published after the subscription, before the reply
 		for i := range 50 {
 			w.hub.Deliver("A", Broadcast{Body: body(t, fmt.Sprint(i))})
@@ -174,8 +184,10 @@ func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) {
 	}
 }
 
-func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
-	w := newWorld(t, Limits{QueueBytes: 1 << 30, QueueFrames: 1 << 20})
+func TestFramesOfTheHandshakeComeFirst(t *testing.T) { both(t, testFramesOfTheHandshakeComeFirst) }
+
+func testFramesOfTheHandshakeComeFirst(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueBytes: 1 << 30, QueueFrames: 1 << 20})
 	w.handler.result = core.ConnectResult{Frames: [][]byte{[]byte("one"), []byte("two")}}
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
@@ -201,8 +213,10 @@ func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
 }
 
 // TestAnEndKeepsHeldMessagesBack: when a socket is ended before the reply, what is behind the reply does not come either.
-func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestAnEndKeepsHeldMessagesBack(t *testing.T) { both(t, testAnEndKeepsHeldMessagesBack) }
+
+func testAnEndKeepsHeldMessagesBack(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	end := func(id string) {
 		w.hub.Deliver("A", Broadcast{Body: body(t, "1")})
 		if err := w.hub.Close(id, eureka.CloseRestart, "stopping"); err != nil {
@@ -222,8 +236,10 @@ func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
 	}
 }
 
-func TestAPanicClosesOneSocket(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestAPanicClosesOneSocket(t *testing.T) { both(t, testAPanicClosesOneSocket) }
+
+func testAPanicClosesOneSocket(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	victim, bystander := w.dial(""), w.dial("")
 	w.write(victim, "panic")
 	if code, _ := w.closed(victim); code != eureka.CloseInternal {
@@ -235,8 +251,10 @@ func TestAPanicClosesOneSocket(t *testing.T) {
 	}
 }
 
-func TestKickAndSend(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestKickAndSend(t *testing.T) { both(t, testKickAndSend) }
+
+func testKickAndSend(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	c := w.dial("")
 	if err := w.hub.Send("s1", []byte("direct")); err != nil {
 		t.Fatal(err)
@@ -258,8 +276,10 @@ func TestKickAndSend(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftOfManySockets(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestNothingIsLeftOfManySockets(t *testing.T) { both(t, testNothingIsLeftOfManySockets) }
+
+func testNothingIsLeftOfManySockets(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	before := runtime.NumGoroutine()
 	for range 3 {
 		var clients []*websocket.Conn

@@ -11,6 +11,8 @@ const (
 	maxSweep    = time.Second
 	minSweep    = 5 * time.Millisecond
 	sweepSlices = 16
+
+	tidyInterval = 2 * burstSeconds * time.Second // behind it the rates of those who connected at once are full again
 )
 
 // sweep pings silent sockets and closes idle, old and stuck ones: one goroutine for all, instead of timers for each.
@@ -24,7 +26,7 @@ func (g *Gateway) sweep() {
 	ticker := time.NewTicker(interval / time.Duration(slices))
 	defer ticker.Stop()
 	var streams []*stream
-	next := 0
+	next, tidied := 0, time.Now()
 	for {
 		select {
 		case <-g.stop:
@@ -33,6 +35,10 @@ func (g *Gateway) sweep() {
 			streams, next = g.registry.slice(streams[:0], next, g.registry.count()/slices+1)
 			for _, s := range streams {
 				g.sweepOne(s, now)
+			}
+			if now.Sub(tidied) > tidyInterval {
+				tidied = now
+				g.admission.tidy(now)
 			}
 			clear(streams) // what has ended must not stay in memory
 		}

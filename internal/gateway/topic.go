@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"eureka"
@@ -112,7 +113,7 @@ func (t *topic) group(name, filter string, paused bool, newSelector func() Selec
 	if at := slices.IndexFunc(groups, func(g *group) bool { return g.name == name && g.paused == paused }); at >= 0 {
 		return groups[at], nil
 	}
-	g := &group{name: name, filter: filter, paused: paused}
+	g := &group{name: strings.Clone(name), filter: strings.Clone(filter), paused: paused}
 	if filter == "" {
 		t.groups = append(t.groups, g)
 		return g, nil
@@ -132,7 +133,7 @@ func (t *topic) group(name, filter string, paused bool, newSelector func() Selec
 			return nil, err
 		}
 	}
-	p.groups[filter] = append(groups, g)
+	p.groups[g.filter] = append(groups, g)
 	t.picky = p
 	return g, nil
 }
