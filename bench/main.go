@@ -32,6 +32,7 @@ type figures struct {
 	History             []stored   `json:"history,omitempty"`
 	Resumes             []resume   `json:"resumes,omitempty"`
 	Channels            []channels `json:"channels,omitempty"`
+	Growth              []grown    `json:"growth,omitempty"`
 	Bars                []row      `json:"bars,omitempty"`
 }
 
@@ -111,6 +112,7 @@ var measurements = []measurement{
 	{"history", (*bench).measureHistory},
 	{"resume", (*bench).measureResume},
 	{"channels", (*bench).measureChannels},
+	{"growth", (*bench).measureGrowth},
 }
 
 func names(list []measurement) (names []string) {
@@ -238,6 +240,7 @@ func show(w io.Writer, f figures, asJSON bool) error {
 		line("%d\t%d\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\n", d.Subscribers, d.InFlight, d.PerSecond, d.CPUMicros, d.BarePerSec, d.BareMicros, d.Ratio)
 	}
 	showHistory(line, f)
+	showGrowth(line, f.Growth)
 	showBars(line, f.Bars)
 	return t.Flush()
 }
