@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -81,10 +82,8 @@ func run() int {
 		what = barMeasurements
 	}
 	f, err := b.run(ctx, what, *only)
-	if err == nil {
-		err = show(os.Stdout, f, *asJSON)
-	}
-	if err != nil {
+	// What was measured before a failure is not lost with it.
+	if err := errors.Join(err, show(os.Stdout, f, *asJSON)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}

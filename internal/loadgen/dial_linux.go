@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -13,16 +14,15 @@ import (
 	"eureka"
 )
 
-// portsPerAddress is how many sockets leave from one loopback address before the next is used: about 28,000 ports are free on each.
-const portsPerAddress = 20_000
-
-// loopbackSources is how many addresses of 127.0.0.0/8 there are to leave from.
-const loopbackSources = 250
+// portsPerAddress is how many sockets leave from one loopback address before the next is used. About 28,000 ports are free on each, but the
+// kernel looks for a free one by trial, which takes most of the time when many are in use.
+const portsPerAddress = 1000
 
 // dialer opens sockets to one address without waiting for them.
 type dialer struct {
-	to     netip.AddrPort
-	spread bool // leave from many loopback addresses
+	to      netip.AddrPort
+	spread  bool // leave from many loopback addresses
+	network byte // of those, the second byte; another one for each run
 }
 
 // newDialer finds the address of HOST:PORT and checks that somebody listens there.
@@ -38,14 +38,12 @@ func newDialer(ctx context.Context, host string) (d dialer, err error) {
 	}
 	d.to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	d.spread = d.to.Addr().Is4() && d.to.Addr().IsLoopback()
+	d.network = byte(1 + rand.IntN(254)) //nolint:gosec // so that two generators rarely meet
 	return d, nil
 }
 
 // check says whether so many sockets can be had.
 func (d dialer) check(sockets int) error {
-	if most := loopbackSources * portsPerAddress; d.spread && sockets > most {
-		return eureka.FieldError("sockets", "at most %d can leave from this machine's loopback addresses", most)
-	}
 	if !d.spread && sockets > 28_000 {
 		return eureka.FieldError("sockets", "about 28000 can leave from one address; more need a service on 127.0.0.1, or several generators")
 	}
@@ -86,7 +84,8 @@ func (d dialer) prepare(fd, i int) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return err
 	}
-	return unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + i/portsPerAddress)}}) //nolint:gosec // checked
+	from := i / portsPerAddress
+	return unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, d.network, byte(from >> 8), byte(from)}}) //nolint:gosec // taken apart
 }
 
 func four(a netip.Addr) [4]byte {
