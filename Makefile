@@ -30,9 +30,9 @@ e2e: tools ## run the end-to-end scripts alone
 chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises (flags: SEED=n, ARGS=-race)
 	go test -count=1 -timeout 0 $(ARGS) ./chaos -run TestDelivery -v -chaos.for $(FOR) -chaos.seed $(SEED)
 
-cross: ## check that other systems build
-	GOOS=darwin go build -o /dev/null ./cmd/eureka
-	GOOS=windows go build -o /dev/null ./cmd/eureka
+cross: ## check that the code for other systems builds and vets
+	GOOS=darwin go build -o /dev/null ./cmd/eureka && GOOS=darwin go vet ./cmd/eureka ./internal/...
+	GOOS=windows go build -o /dev/null ./cmd/eureka && GOOS=windows go vet ./cmd/eureka ./internal/...
 
 lint: $(TOOLS)/bin/golangci-lint-$(GOLANGCI_VERSION) ## run the linters
 	$< run ./...

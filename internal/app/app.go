@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -83,7 +82,7 @@ func New(o Options) (*App, error) {
 func (a *App) Start(ctx context.Context) error {
 	a.started = time.Now()
 	// The address comes first: it is the cheapest thing to find taken, and the clearest to report.
-	listener, err := listen(ctx, a.options.Settings.Listen)
+	listener, err := listen(ctx, a.options.Settings, a.options.Log)
 	if err != nil {
 		return err
 	}
@@ -183,6 +182,9 @@ func (a *App) Addr() string { return a.listener.Addr().String() }
 // ProfileAddr is the address that serves profiles, "" for none.
 func (a *App) ProfileAddr() string { return a.profiles.address() }
 
+// Secure reports whether the service speaks TLS.
+func (a *App) Secure() bool { return a.options.Settings.TLSCert != "" }
+
 // Node is the id of this node.
 func (a *App) Node() string { return a.node }
 
@@ -216,19 +218,4 @@ func (a *App) ready(ctx context.Context) error {
 		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down")
 	}
 	return a.engine.Ready(ctx)
-}
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, eureka.WrapError(eureka.CodeConflict, err, "the address %s is in use by another process", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, eureka.WrapError(eureka.CodeForbidden, err, "listening on %s is not permitted", address)
-	default:
-		return nil, eureka.WrapError(eureka.CodeInvalid, err, "cannot listen on %s", address)
-	}
 }

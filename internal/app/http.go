@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"eureka/internal/auth"
+	"eureka/internal/config"
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
@@ -39,7 +40,7 @@ func newLimited(registry *prometheus.Registry) func(setting string) {
 func (a *App) newGateway(p parts) (*gateway.Gateway, error) {
 	s := a.options.Settings
 	return gateway.New(gateway.Options{
-		Hub: p.hub, Handler: p.core, Origins: p.origins, Identify: p.access.handshake, Revoked: p.access.revoked,
+		Hub: p.hub, Handler: p.core, Origins: p.origins, Sockets: sockets(s.Sockets), Identify: p.access.handshake, Revoked: p.access.revoked,
 		NewID: func() string { return natsengine.NewSocketID(a.node) },
 		Limits: gateway.Limits{
 			QueueBytes: int(s.QueueBytes), QueueFrames: s.QueueFrames, PingInterval: s.PingInterval, IdleTimeout: s.IdleTimeout,
@@ -49,6 +50,14 @@ func (a *App) newGateway(p parts) (*gateway.Gateway, error) {
 		},
 		Limited: p.limited, Log: a.options.Log, Metrics: p.registry,
 	})
+}
+
+// sockets is the gateway's word for the setting.
+func sockets(setting string) gateway.Sockets {
+	if setting == config.SocketsGoroutines {
+		return gateway.SocketsGoroutines
+	}
+	return gateway.SocketsAuto
 }
 
 func (a *App) newAPI(p parts) (http.Handler, error) {

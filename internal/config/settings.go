@@ -28,9 +28,15 @@ const (
 	UndeclaredAuto  UndeclaredPolicy = "auto" // allow while the service has no authentication, deny once it has
 )
 
+// SocketsGoroutines is the value of Sockets that does without event loops.
+const SocketsGoroutines = "goroutines"
+
 // Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
 type Settings struct {
 	Listen                   string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
+	TLSCert                  string           `name:"tls-cert" help:"PEM file with a certificate and its chain; with it and its key the port speaks TLS alone (https, wss)." default:"" env:"EUREKA_TLS_CERT" placeholder:"FILE"`
+	TLSKey                   string           `name:"tls-key" help:"PEM file with the certificate's key." default:"" env:"EUREKA_TLS_KEY" placeholder:"FILE"`
+	Sockets                  string           `help:"How sockets are driven: auto (on Linux by one event loop per core; with TLS, and on other systems, by goroutines) or goroutines." default:"auto" enum:"auto,goroutines" env:"EUREKA_SOCKETS"`
 	DataDir                  string           `help:"Directory of the state; one process at a time." default:"eureka-data" env:"EUREKA_DATA_DIR" placeholder:"DIR"`
 	NATS                     string           `name:"nats" help:"URL of an external NATS with JetStream (a comma list for a cluster). Empty: a NATS server runs inside the process." default:"" env:"EUREKA_NATS" placeholder:"URL" secret:"url"`
 	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
@@ -87,6 +93,9 @@ func (s Settings) Verify() error {
 	}
 	if s.Insecure && s.Authenticated() {
 		return eureka.FieldError("insecure", "says that there is no authentication, but there is; leave it out")
+	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return eureka.FieldError("tls_cert", "and tls_key go together: give both, or none")
 	}
 	for _, check := range []func() error{s.bounds, s.engine, s.access} {
 		if err := check(); err != nil {
