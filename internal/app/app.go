@@ -87,7 +87,7 @@ func (a *App) Start(ctx context.Context) error {
 		return err
 	}
 	a.listener = listener
-	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof); err != nil {
+	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof, a.options.Log); err != nil {
 		_ = listener.Close()
 		return err
 	}

@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof" //nolint:gosec // G108: what it registers on the default mux is served nowhere; the handlers below are on loopback alone
 
 	"eureka/internal/auth"
+	"eureka/internal/config"
 	"eureka/internal/problem"
 )
 
@@ -18,11 +20,11 @@ type profiles struct {
 }
 
 // startProfiles returns nil when the address is empty.
-func startProfiles(ctx context.Context, address string) (*profiles, error) {
+func startProfiles(ctx context.Context, address string, log *slog.Logger) (*profiles, error) {
 	if address == "" {
 		return nil, nil //nolint:nilnil // no profiles are no error; all methods take nil
 	}
-	listener, err := listen(ctx, address)
+	listener, err := listen(ctx, config.Settings{Listen: address}, log)
 	if err != nil {
 		return nil, err
 	}
