@@ -192,7 +192,7 @@ func processFiles() int {
 		return 1000
 	}
 	const spare = 500
-	return int(min(limit.Max, 1<<30)) - spare //nolint:gosec // bounded
+	return int(min(limit.Max, 1<<30)) - spare
 }
 
 // affordable is n, or as many sockets as one process may hold, with a note that says so.

@@ -120,12 +120,6 @@ func (s *server) resident() (int64, error) {
 	return 0, fmt.Errorf("no VmRSS of %s", s.name)
 }
 
-// publish posts one broadcast to the channel of all measurements but those of history, and waits for the answer.
-func (s *server) publish(ctx context.Context, client *http.Client, body []byte) error {
-	_, err := s.call(ctx, client, http.MethodPost, "/channels/bench/broadcast", body)
-	return err
-}
-
 // maxAnswer bounds an answer.
 const maxAnswer = 16 << 20
 

@@ -39,7 +39,7 @@ type meaning struct {
 // newDialect returns what to speak; o is valid.
 func newDialect(o Options) dialect {
 	to, _ := o.target() // valid
-	base := speech{host: to.host, path: to.path}
+	base := speech(to)
 	switch o.Protocol {
 	case Centrifugo:
 		return &centrifugo{speech: base, token: o.Token, key: o.APIKey}

@@ -30,13 +30,13 @@ func nextFrame(b []byte) (f frame, size int) {
 		return f, -1
 	}
 	head, length := 2, uint64(b[1])
-	switch {
-	case length == 126:
+	switch length {
+	case 126:
 		if len(b) < 4 {
 			return f, 0
 		}
 		head, length = 4, uint64(binary.BigEndian.Uint16(b[2:]))
-	case length == 127:
+	case 127:
 		if len(b) < 10 {
 			return f, 0
 		}
@@ -45,7 +45,7 @@ func nextFrame(b []byte) (f frame, size int) {
 	if length > maxFrame {
 		return f, -1
 	}
-	size = head + int(length) //nolint:gosec // at most maxFrame
+	size = head + int(length)
 	if len(b) < size {
 		return f, 0
 	}

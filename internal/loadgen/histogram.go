@@ -21,7 +21,7 @@ type histogram struct {
 // add counts one duration; a negative one, of a clock that was set back, counts as none.
 func (h *histogram) add(d time.Duration) {
 	d = max(d, 0)
-	h.counts[bucketOf(uint64(d))]++ //nolint:gosec // not negative
+	h.counts[bucketOf(uint64(d))]++
 	h.n++
 	h.sum += float64(d)
 	h.max = max(h.max, d)

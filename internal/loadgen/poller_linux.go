@@ -33,7 +33,7 @@ func newPoller() (*poller, error) {
 	if err := unix.SetNonblock(fd, true); err != nil { // or os.File would block
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd} //nolint:gosec // a descriptor
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		return nil, errors.Join(err, p.file.Close())
 	}

@@ -55,12 +55,14 @@ func (r *runner) pump(ctx context.Context, plan plan, published func()) error {
 		done <- r.p.run(ctx, plan)
 		over.Store(true)
 	}()
-	var failed error
 	ended, progress, before := false, r.p.now(), int64(-1)
 	err := r.swarm.run(ctx, func() (bool, error) {
 		if !ended && over.Load() {
-			failed, ended, progress = <-done, true, r.p.now()
+			ended, progress = true, r.p.now()
 			published()
+			if err := <-done; err != nil {
+				return false, err
+			}
 		}
 		if !ended {
 			return false, nil
@@ -69,17 +71,12 @@ func (r *runner) pump(ctx context.Context, plan plan, published func()) error {
 		if n != before {
 			before, progress = n, r.p.now()
 		}
-		return failed != nil || n >= r.p.expect.Load() || time.Duration(r.p.now()-progress) > r.o.Wait, nil
+		return n >= r.p.expect.Load() || time.Duration(r.p.now()-progress) > r.o.Wait, nil
 	})
 	if !ended {
 		cancel()
-		if failed = <-done; err == nil {
-			err = failed
-		}
+		<-done // what ended the loop says more
 		published()
-	}
-	if err == nil {
-		err = failed
 	}
 	return err
 }

@@ -15,7 +15,7 @@ func rawRead(fd int, b []byte) (int, error) {
 	if errno != 0 {
 		return -1, errno
 	}
-	return int(n), nil //nolint:gosec // at most len(b)
+	return int(n), nil
 }
 
 // rawEpollWait returns what has happened already.
@@ -24,7 +24,7 @@ func rawEpollWait(fd int, events []unix.EpollEvent) (int, error) {
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), nil //nolint:gosec // at most len(events)
+	return int(n), nil
 }
 
 // rawSleep sleeps on the thread. It is for moments alone: what else would run on it waits as well.

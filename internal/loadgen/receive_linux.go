@@ -15,7 +15,7 @@ func (s *swarm) frame(i int, c *conn, f frame) {
 		s.text(i, c, f.payload)
 	case opPing:
 		if len(f.payload) < 126 {
-			s.scratch = append(append(s.scratch[:0], 0x80|opPong, 0x80|byte(len(f.payload)), 0, 0, 0, 0), f.payload...)
+			s.scratch = append(append(s.scratch[:0], 0x80|opPong, 0x80|byte(len(f.payload)), 0, 0, 0, 0), f.payload...) //nolint:gosec // below 126
 			s.send(c, s.scratch)
 		}
 	case opClose:

@@ -17,7 +17,6 @@ type runner struct {
 	server  process
 	swarm   *swarm
 	p       *publishing
-	phase   chan string // what is going on, for the progress
 	report  Report
 	hearers []int // sockets that hear each channel; of one channel, all
 }

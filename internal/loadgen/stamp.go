@@ -112,9 +112,9 @@ func digits(b []byte, n uint64, width int) []byte {
 func maskedText(b, payload []byte) []byte {
 	switch n := len(payload); {
 	case n < 126:
-		b = append(b, 0x81, 0x80|byte(n)) //nolint:gosec // below 126
+		b = append(b, 0x81, 0x80|byte(n))
 	case n < 1<<16:
-		b = append(b, 0x81, 0x80|126, byte(n>>8), byte(n))
+		b = append(b, 0x81, 0x80|126, byte(n>>8), byte(n)) //nolint:gosec // taken apart
 	default:
 		b = append(b, 0x81, 0x80|127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) //nolint:gosec // taken apart
 	}

@@ -171,7 +171,7 @@ func (s *swarm) handle(i int, c *conn, events uint32) {
 			return
 		}
 		if errno, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); err != nil || errno != 0 {
-			s.failures.add(eureka.CodeUnavailable, "connecting: "+unix.Errno(errno).Error()) //nolint:gosec // an errno
+			s.failures.add(eureka.CodeUnavailable, "connecting: "+unix.Errno(errno).Error())
 			s.end(c)
 			return
 		}
@@ -269,11 +269,11 @@ func (s *swarm) answered(i int, c *conn, head, body []byte) bool {
 		return false
 	}
 	c.state = joining
-	var frames []byte
-	confirmations := 0
+	frames, confirmations := s.d.greet(s.scratch[:0], s.names(i))
 	if c.resuming {
 		confirmations = s.o.PerSocket
-	} else if frames, confirmations = s.d.greet(s.scratch[:0], s.names(i)); len(frames) > 0 {
+	}
+	if len(frames) > 0 {
 		s.send(c, frames)
 	}
 	c.awaited = uint16(confirmations) //nolint:gosec // bounded by the options
