@@ -9,10 +9,10 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race e2e chaos lint fuzz bench bench-aws fmt gen tools clean cross
+.PHONY: help run build test race e2e chaos lint fuzz bench bench-aws bench-bars fmt gen tools clean cross
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: ## run the service on http://localhost:8832 (flags: make run ARGS='--listen 127.0.0.1:9000')
 	go run ./cmd/eureka serve $(ARGS)
@@ -44,6 +44,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+bench-bars: ## measure the bars of the socket layer: ours beside the bare send loop and Centrifugo (flags: make bench-bars ARGS='--centrifugo PATH --only fanout')
+	go run ./bench --bars $(ARGS)
 
 bench: ## measure the service beside the bare send loop (flags: make bench ARGS='--only history,resume --json')
 	go run ./bench $(ARGS)

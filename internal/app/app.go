@@ -54,6 +54,7 @@ type App struct {
 	access   *access
 	closing  revoker
 	server   *http.Server
+	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
 	failed   chan error
 	stopOnce sync.Once
@@ -86,8 +87,13 @@ func (a *App) Start(ctx context.Context) error {
 		return err
 	}
 	a.listener = listener
+	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof, a.options.Log); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	if err := a.open(ctx); err != nil {
 		_ = listener.Close()
+		a.profiles.stop()
 		if a.engine != nil {
 			// The engine must let go of the data directory even when ctx is what failed.
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
@@ -173,6 +179,9 @@ func (a *App) serve() {
 // Addr is the address the service listens on, with the port it got.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
+// ProfileAddr is the address that serves profiles, "" for none.
+func (a *App) ProfileAddr() string { return a.profiles.address() }
+
 // Secure reports whether the service speaks TLS.
 func (a *App) Secure() bool { return a.options.Settings.TLSCert != "" }
 
@@ -194,6 +203,7 @@ func (a *App) stop(ctx context.Context) error {
 	drained := make(chan error, 1)
 	go func() { drained <- a.gateway.Drain(ctx) }()
 	errs := []error{<-drained}
+	a.profiles.stop()
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())
 	}

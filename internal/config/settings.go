@@ -73,6 +73,7 @@ type Settings struct {
 	DrainSpread              time.Duration    `help:"Clients of a stopping node reconnect spread over this time." default:"5s" env:"EUREKA_DRAIN_SPREAD"`
 	LogLevel                 string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
 	LogFormat                string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
+	Pprof                    string           `help:"Loopback address that serves profiles of the process (/debug/pprof/), for go tool pprof. Empty: none." default:"" env:"EUREKA_PPROF" placeholder:"HOST:PORT"`
 }
 
 var (
@@ -104,8 +105,26 @@ func (s Settings) Verify() error {
 	if _, _, err := s.SyncInterval(); err != nil {
 		return err
 	}
+	if err := s.profiles(); err != nil {
+		return err
+	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
+	}
+	return nil
+}
+
+// profiles checks where profiles are served: they show what the process does, and making one costs.
+func (s Settings) profiles() error {
+	if s.Pprof == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s.Pprof)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		return eureka.FieldError("pprof", "%q is not HOST:PORT", s.Pprof)
+	}
+	if !loopback(host) {
+		return eureka.Errorf(eureka.CodeForbidden, "pprof: %s can be reached from other machines, and profiles ask for no credential; use 127.0.0.1", s.Pprof)
 	}
 	return nil
 }

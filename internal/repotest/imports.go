@@ -37,6 +37,7 @@ func Rules() []Rule {
 		{"eureka/internal/intake", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/edge"), true, "decoding is pure"},
 		{"eureka/internal/edge/apigw", nats, false, "a function starts small"},
 		{"eureka/internal/edge/simulator/...", append(slices.Clone(nats), "eureka/internal/core", "eureka/internal/httpapi", "eureka/internal/edge/apigw", "eureka/internal/lambdaapp"), false, "it knows functions by their environment alone"},
+		{"eureka/internal/loadgen", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/wire", "eureka/internal/protocol", "eureka/internal/app"), false, "it speaks to a service as any client does"},
 		{"eureka/internal/lambdaapp", append(slices.Clone(nats), configured...), false, "a function starts small"},
 		{"eureka/cmd/eureka-lambda", append(slices.Clone(nats), configured...), false, "a function starts small"},
 		{"eureka/...", []string{"eureka/cmd/"}, false, "nothing imports a command"},
