@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -41,15 +42,20 @@ func (t *Tally) Add(err error) {
 }
 
 type reportEvents struct {
-	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
-	RawBody []byte `contentType:"application/json"`
-	header  http.Header
+	Key string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
+
+	header http.Header
+	body   []byte
 }
 
-// Resolve implements huma.Resolver: how the body is to be read stands in the headers.
+// Resolve implements huma.Resolver. How the body is to be read stands in the headers, and it may be empty, which huma has no word for.
 func (in *reportEvents) Resolve(ctx huma.Context) []error {
 	in.header = http.Header{}
 	ctx.EachHeader(in.header.Add)
+	var err error
+	if in.body, err = io.ReadAll(ctx.BodyReader()); err != nil {
+		return []error{err}
+	}
 	return nil
 }
 
@@ -88,7 +94,7 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
 		return Accepted{}, err
 	}
-	events, err := intake.HTTP(in.header, in.RawBody)
+	events, err := intake.HTTP(in.header, in.body)
 	if err != nil {
 		a.count(Tally{Refused: 1})
 		return Accepted{}, err
