@@ -3,7 +3,6 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -42,20 +41,16 @@ func (t *Tally) Add(err error) {
 }
 
 type reportEvents struct {
-	Key string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
+	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
+	RawBody []byte
 
 	header http.Header
-	body   []byte
 }
 
-// Resolve implements huma.Resolver. How the body is to be read stands in the headers, and it may be empty, which huma has no word for.
+// Resolve implements huma.Resolver: how the body is to be read stands in the headers.
 func (in *reportEvents) Resolve(ctx huma.Context) []error {
 	in.header = http.Header{}
 	ctx.EachHeader(in.header.Add)
-	var err error
-	if in.body, err = io.ReadAll(ctx.BodyReader()); err != nil {
-		return []error{err}
-	}
 	return nil
 }
 
@@ -69,12 +64,14 @@ func (a *api) reportOperations(h huma.API) {
 	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
 	cloud := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[CloudEventBody](), true, "CloudEventBody")
 	either := &huma.Schema{OneOf: []*huma.Schema{event, cloud}}
-	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{
+	op.RequestBody = &huma.RequestBody{}
+	handle(h, op, a.reportEvents)
+	// huma has a raw body required and without a form; here a CloudEvent in binary mode may have none.
+	*op.RequestBody = huma.RequestBody{Content: map[string]*huma.MediaType{
 		"application/json":                   {Schema: &huma.Schema{OneOf: []*huma.Schema{event, cloud, {Type: huma.TypeArray, Items: either}}}},
 		"application/cloudevents+json":       {Schema: cloud},
 		"application/cloudevents-batch+json": {Schema: &huma.Schema{Type: huma.TypeArray, Items: cloud}},
 	}}
-	handle(h, op, a.reportEvents)
 	h.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "sns", Method: http.MethodPost, Path: snsPath, Tags: []string{"events"}, Security: []map[string][]string{{}},
 		Summary: "Where an SNS topic delivers over HTTPS (setting sns_topics; self-hosted). Its signature is its credential",
@@ -94,7 +91,7 @@ func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, err
 	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
 		return Accepted{}, err
 	}
-	events, err := intake.HTTP(in.header, in.body)
+	events, err := intake.HTTP(in.header, in.RawBody)
 	if err != nil {
 		a.count(Tally{Refused: 1})
 		return Accepted{}, err
