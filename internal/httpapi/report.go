@@ -30,10 +30,10 @@ type Tally struct{ Accepted, Refused, Failed int }
 
 // Add counts one more event by the error that it met; nil is accepted.
 func (t *Tally) Add(err error) {
-	switch {
+	switch code := eureka.CodeOf(err); {
 	case err == nil:
 		t.Accepted++
-	case eureka.CodeOf(err).Outcome().Retry:
+	case code.Outcome().Retry, code == eureka.CodeInternal:
 		t.Failed++
 	default:
 		t.Refused++
