@@ -64,9 +64,8 @@ func TestWays(t *testing.T) {
 		}
 	}
 	w.poller(queue, "", nil)
-	w.await("the end of all messages", func() bool { return w.left(queue) == 0 })
-	got := w.spy.taken()
-	slices.Sort(got)
+	w.Await("the end of all messages", func() bool { return w.left(queue) == 0 })
+	got := w.Spy.Sorted()
 	want := []string{
 		`orders paid "attributes"`, `orders paid "bridge"`, `orders paid "cloud"`, `orders paid "native"`, `orders paid "raw"`, `orders paid "topic"`,
 		`room message "one"`, `room message "two"`,
@@ -86,8 +85,8 @@ func TestPoison(t *testing.T) {
 	}
 	w.send(&sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(native(1))})
 	w.poller(queue, "", nil)
-	w.await("the redrive", func() bool { return w.left(queue) == 0 && w.left(dead) == 3 })
-	if diff := cmp.Diff([]string{"orders paid 1"}, w.spy.taken()); diff != "" {
+	w.Await("the redrive", func() bool { return w.left(queue) == 0 && w.left(dead) == 3 })
+	if diff := cmp.Diff([]string{"orders paid 1"}, w.Spy.Taken()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -97,7 +96,7 @@ func TestNothingIsDeletedBefore(t *testing.T) {
 	w := newWorld(t)
 	queue := w.create("", nil)
 	var tried atomic.Int32
-	w.spy.fail(func(eureka.Message) error {
+	w.Spy.Fail(func(eureka.Message) error {
 		tried.Add(1)
 		return eureka.Errorf(eureka.CodeUnavailable, "the engine is away")
 	})
@@ -105,14 +104,13 @@ func TestNothingIsDeletedBefore(t *testing.T) {
 		w.send(&sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(native(n))})
 	}
 	w.poller(queue, "", nil)
-	w.await("that all were tried and given back", func() bool { return tried.Load() > 5*4 })
+	w.Await("that all were tried and given back", func() bool { return tried.Load() > 5*4 })
 	if left := w.left(queue); left != 5 {
 		t.Errorf("%d of 5 messages are left", left)
 	}
-	w.spy.fail(nil)
-	w.await("the end of all messages", func() bool { return w.left(queue) == 0 })
-	got := w.spy.taken()
-	slices.Sort(got)
+	w.Spy.Fail(nil)
+	w.Await("the end of all messages", func() bool { return w.left(queue) == 0 })
+	got := w.Spy.Sorted()
 	if diff := cmp.Diff([]string{"orders paid 0", "orders paid 1", "orders paid 2", "orders paid 3", "orders paid 4"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -131,16 +129,16 @@ func TestGroups(t *testing.T) {
 		}
 	}
 	var failures atomic.Int32
-	w.spy.fail(func(m eureka.Message) error {
+	w.Spy.Fail(func(m eureka.Message) error {
 		if string(m.Data) == `"a2"` && failures.Add(1) <= 6 { // more than are tried in one receive
 			return eureka.Errorf(eureka.CodeUnavailable, "the engine is away")
 		}
 		return nil
 	})
 	w.poller(queue, "", func(o *Options) { o.Receives = 4 })
-	w.await("the end of all messages", func() bool { return w.left(queue) == 0 })
+	w.Await("the end of all messages", func() bool { return w.left(queue) == 0 })
 	order := map[string][]string{}
-	for _, line := range w.spy.taken() {
+	for _, line := range w.Spy.Taken() {
 		data := strings.Trim(strings.Fields(line)[2], `"`)
 		order[data[:1]] = append(order[data[:1]], data)
 	}
@@ -163,7 +161,7 @@ func TestBatchOfGroups(t *testing.T) {
 	w := newWorld(t)
 	queue := w.create("", nil)
 	p := w.poller(w.create("", nil), "", nil)
-	w.spy.fail(func(m eureka.Message) error {
+	w.Spy.Fail(func(m eureka.Message) error {
 		if string(m.Data) == `"a1"` {
 			return eureka.Errorf(eureka.CodeInvalid, "never")
 		}
@@ -192,7 +190,7 @@ func TestBatchOfGroups(t *testing.T) {
 			t.Errorf("%s: %v", name, errs[n])
 		}
 	}
-	if diff := cmp.Diff([]string{`orders message "a0"`}, slices.DeleteFunc(w.spy.taken(), func(s string) bool { return !strings.Contains(s, `"a`) })); diff != "" {
+	if diff := cmp.Diff([]string{`orders message "a0"`}, slices.DeleteFunc(w.Spy.Taken(), func(s string) bool { return !strings.Contains(s, `"a`) })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -211,7 +209,7 @@ func TestVisibility(t *testing.T) {
 	}
 	t.Cleanup(proxy.Stop)
 	free, entered := make(chan struct{}), atomic.Int32{}
-	w.spy.fail(func(eureka.Message) error {
+	w.Spy.Fail(func(eureka.Message) error {
 		entered.Add(1)
 		<-free
 		return nil
@@ -220,13 +218,13 @@ func TestVisibility(t *testing.T) {
 	t.Cleanup(release)
 	w.poller(queue, proxy.Endpoint, func(o *Options) { o.visibility = 3 * time.Second })
 	w.send(&sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(native(1))})
-	w.await("five extensions, which are more than the time it was received for", func() bool { return proxy.Usage().Calls["ChangeMessageVisibilityBatch"] >= 5 })
+	w.Await("five extensions, which are more than the time it was received for", func() bool { return proxy.Usage().Calls["ChangeMessageVisibilityBatch"] >= 5 })
 	if n := entered.Load(); n != 1 {
 		t.Errorf("its event was begun %d times", n)
 	}
 	release()
-	w.await("its end", func() bool { return w.left(queue) == 0 })
-	if diff := cmp.Diff([]string{"orders paid 1"}, w.spy.taken()); diff != "" {
+	w.Await("its end", func() bool { return w.left(queue) == 0 })
+	if diff := cmp.Diff([]string{"orders paid 1"}, w.Spy.Taken()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -250,17 +248,16 @@ func TestAway(t *testing.T) {
 		switch n {
 		case messages / 3:
 			before := proxy.Usage().Lost
-			w.await("lost answers", func() bool { return proxy.Usage().Lost > before+3 })
+			w.Await("lost answers", func() bool { return proxy.Usage().Lost > before+3 })
 			proxy.Set(awslocal.Faults{Cut: 1})
 		case 2 * messages / 3:
 			before := proxy.Usage().Cut
-			w.await("an outage in which it tries again", func() bool { return proxy.Usage().Cut > before+10 })
+			w.Await("an outage in which it tries again", func() bool { return proxy.Usage().Cut > before+10 })
 			proxy.Set(awslocal.Faults{})
 		}
 	}
-	w.await("the end of all messages", func() bool { return w.left(queue) == 0 })
-	got := w.spy.taken()
-	slices.Sort(got)
+	w.Await("the end of all messages", func() bool { return w.left(queue) == 0 })
+	got := w.Spy.Sorted()
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -272,13 +269,13 @@ func TestStop(t *testing.T) {
 	w := newWorld(t)
 	queue := w.create("", nil)
 	free, entered := make(chan struct{}), make(chan struct{}, 1)
-	w.spy.fail(func(eureka.Message) error {
+	w.Spy.Fail(func(eureka.Message) error {
 		entered <- struct{}{}
 		<-free
 		return nil
 	})
 	w.send(&sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(native(1))})
-	p, err := New(t.Context(), Options{Queues: []string{queue}, Endpoint: endpoint(t), Intake: w.intake, Log: w.log, poll: time.Second})
+	p, err := New(t.Context(), Options{Queues: []string{queue}, Endpoint: endpoint(t), Intake: w.Intake, Log: w.Log, poll: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +296,7 @@ func TestStop(t *testing.T) {
 		t.Error(err)
 	}
 	w.send(&sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(native(2))})
-	if taken := w.spy.taken(); len(taken) > 1 {
+	if taken := w.Spy.Taken(); len(taken) > 1 {
 		t.Errorf("it received after its stop: %v", taken)
 	}
 }

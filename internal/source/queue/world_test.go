@@ -4,12 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"log/slog"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,16 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"eureka"
 	"eureka/internal/awslocal"
-	"eureka/internal/core"
-	"eureka/internal/engine/natsengine"
-	"eureka/internal/gateway"
-	"eureka/internal/source"
+	"eureka/internal/source/sourcetest"
 )
 
-// patience is how long a test waits for something that should happen soon, on a loaded machine too.
-const patience = time.Minute
+const patience = sourcetest.Patience
 
 // local is the stand-in of SQS and SNS that all tests share.
 var local struct {
@@ -62,122 +53,58 @@ func endpoint(t *testing.T) string {
 	return local.process.Endpoint
 }
 
-// spy notes what goes to the real Fanout behind it, and waits or fails as a test tells it.
-type spy struct {
-	eureka.Fanout
-
-	mu       sync.Mutex
-	messages []string
-	fault    func(m eureka.Message) error
-}
-
-func (s *spy) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, error) {
-	s.mu.Lock()
-	fault := s.fault
-	s.mu.Unlock()
-	if fault != nil {
-		if err := fault(m); err != nil {
-			return eureka.Delivery{}, err
-		}
-	}
-	s.mu.Lock()
-	s.messages = append(s.messages, fmt.Sprintf("%s %s %s", m.ChannelID, m.Event, m.Data))
-	s.mu.Unlock()
-	return s.Fanout.Deliver(ctx, m)
-}
-
-func (s *spy) taken() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.messages)
-}
-
-func (s *spy) fail(fault func(eureka.Message) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = fault
-}
-
-// world is the real core and engine, and queues of a stand-in.
+// world is queues of a stand-in beside the real core and engine.
 type world struct {
-	t      *testing.T
-	sqs    *sqs.Client
-	sns    *sns.Client
-	spy    *spy
-	intake *source.Intake
-	log    *slog.Logger
+	*sourcetest.World
+
+	sqs *sqs.Client
+	sns *sns.Client
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	at := endpoint(t)
 	static := credentials.NewStaticCredentialsProvider("key", "secret", "")
-	w := &world{
-		t: t, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		sqs: sqs.New(sqs.Options{BaseEndpoint: aws.String(at), Region: awslocal.Region, Credentials: static}),
-		sns: sns.New(sns.Options{BaseEndpoint: aws.String(at), Region: awslocal.Region, Credentials: static}),
+	return &world{
+		World: sourcetest.New(t),
+		sqs:   sqs.New(sqs.Options{BaseEndpoint: aws.String(at), Region: awslocal.Region, Credentials: static}),
+		sns:   sns.New(sns.Options{BaseEndpoint: aws.String(at), Region: awslocal.Region, Credentials: static}),
 	}
-	hub := gateway.NewHub(gateway.HubOptions{})
-	engine, err := natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: "aaaaaaaa", Registry: hub, Delivery: hub, Replays: hub, Log: w.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = engine.Close(context.WithoutCancel(t.Context())) })
-	w.spy = &spy{Fanout: engine.Fanout()}
-	c, err := core.New(core.Options{
-		Ports: core.Ports{
-			Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: w.spy, Sender: engine.Sender(),
-			History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials(),
-		},
-		Node: "aaaaaaaa", Log: w.log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ch := range []eureka.Channel{{ID: "orders", Service: "shop", ModelType: "order"}, {ID: "room"}} {
-		if _, err := c.CreateChannel(t.Context(), eureka.Everyone(""), ch); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if w.intake, err = source.New(source.Options{Router: c, Log: w.log}); err != nil {
-		t.Fatal(err)
-	}
-	return w
 }
 
 // create makes a queue and returns its URL.
 func (w *world) create(suffix string, attributes map[string]string) string {
-	w.t.Helper()
-	out, err := w.sqs.CreateQueue(w.t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("t-" + rand.Text() + suffix), Attributes: attributes})
+	w.T.Helper()
+	out, err := w.sqs.CreateQueue(w.T.Context(), &sqs.CreateQueueInput{QueueName: aws.String("t-" + rand.Text() + suffix), Attributes: attributes})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return *out.QueueUrl
 }
 
 func (w *world) arn(queue string) string {
-	w.t.Helper()
-	out, err := w.sqs.GetQueueAttributes(w.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameQueueArn}})
+	w.T.Helper()
+	out, err := w.sqs.GetQueueAttributes(w.T.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameQueueArn}})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return out.Attributes["QueueArn"]
 }
 
 // left is how many messages a queue has, those under way included.
 func (w *world) left(queue string) int {
-	w.t.Helper()
-	out, err := w.sqs.GetQueueAttributes(w.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{
+	w.T.Helper()
+	out, err := w.sqs.GetQueueAttributes(w.T.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{
 		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
 	}})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	n := 0
 	for _, text := range out.Attributes {
 		number, err := strconv.Atoi(text)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		n += number
 	}
@@ -185,46 +112,33 @@ func (w *world) left(queue string) int {
 }
 
 func (w *world) send(in *sqs.SendMessageInput) {
-	w.t.Helper()
-	if _, err := w.sqs.SendMessage(w.t.Context(), in); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if _, err := w.sqs.SendMessage(w.T.Context(), in); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 // poller starts one on a queue; at is "" for the stand-in itself.
 func (w *world) poller(queue, at string, change func(*Options)) *Poller {
-	w.t.Helper()
+	w.T.Helper()
 	if at == "" {
-		at = endpoint(w.t)
+		at = endpoint(w.T)
 	}
-	o := Options{Queues: []string{queue}, Endpoint: at, Receives: 2, Intake: w.intake, Log: w.log, poll: time.Second, visibility: 30 * time.Second, again: time.Second}
+	o := Options{Queues: []string{queue}, Endpoint: at, Receives: 2, Intake: w.Intake, Log: w.Log, poll: time.Second, visibility: 30 * time.Second, again: time.Second}
 	if change != nil {
 		change(&o)
 	}
-	p, err := New(w.t.Context(), o)
+	p, err := New(w.T.Context(), o)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	p.Start(w.t.Context())
-	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)
+	p.Start(w.T.Context())
+	w.T.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.T.Context()), patience)
 		defer cancel()
 		if err := p.Stop(ctx); err != nil {
-			w.t.Error(err)
+			w.T.Error(err)
 		}
 	})
 	return p
-}
-
-// await polls until ok, for patience.
-func (w *world) await(what string, ok func() bool) {
-	w.t.Helper()
-	tick, deadline := time.NewTicker(50*time.Millisecond), time.Now().Add(patience)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("%s did not happen; taken: %s", what, strings.Join(w.spy.taken(), "; "))
-		}
-		<-tick.C
-	}
 }
