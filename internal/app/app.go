@@ -54,6 +54,7 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
+	sources  *sources
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
@@ -146,6 +147,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.gateway, a.access = sockets, who
 	a.revoking.Store(sockets)
+	if a.sources, err = a.newSources(ctx, parts); err != nil {
+		return err
+	}
 	api, err := a.newAPI(parts)
 	if err != nil {
 		return err
@@ -155,7 +159,7 @@ func (a *App) open(ctx context.Context) error {
 		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
 	}
-	return nil
+	return a.sources.start(ctx)
 }
 
 // closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
@@ -189,9 +193,10 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
-	drained := make(chan error, 1)
+	drained := make(chan error, 2)
 	go func() { drained <- a.gateway.Drain(ctx) }()
-	errs := []error{<-drained}
+	go func() { drained <- a.sources.stop(ctx) }()
+	errs := []error{<-drained, <-drained}
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())
 	}
