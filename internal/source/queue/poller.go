@@ -154,7 +154,8 @@ type queue struct {
 	log    *slog.Logger
 
 	mu   sync.Mutex
-	away bool
+	up   bool // the last receive was answered
+	away bool // it was not, and that was logged
 }
 
 // run receives and works until receiving ends.
@@ -192,7 +193,17 @@ func (q *queue) answers(err error) {
 	case err == nil && q.away:
 		q.log.Info("the queue answers again")
 	}
-	q.away = err != nil
+	q.up, q.away = err == nil, err != nil
+}
+
+// patience is how long a receive waits for a message: not long while it is not known whether the queue answers at all.
+func (q *queue) patience() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.up {
+		return q.poller.options.poll
+	}
+	return min(q.poller.options.poll, time.Second)
 }
 
 func (q *queue) receive(ctx context.Context) ([]types.Message, error) {
@@ -200,7 +211,7 @@ func (q *queue) receive(ctx context.Context) ([]types.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.poll+callTimeout)
 	defer cancel()
 	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: aws.String(q.url), MaxNumberOfMessages: batchSize, WaitTimeSeconds: int32(o.poll / time.Second), VisibilityTimeout: int32(o.visibility / time.Second),
+		QueueUrl: aws.String(q.url), MaxNumberOfMessages: batchSize, WaitTimeSeconds: int32(q.patience() / time.Second), VisibilityTimeout: int32(o.visibility / time.Second),
 		MessageAttributeNames:       []string{"All"},
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameMessageGroupId, types.MessageSystemAttributeNameApproximateReceiveCount},
 	})
