@@ -38,6 +38,8 @@ func verbs() map[string]func(ts *testscript.TestScript, neg bool, args []string)
 		"until":  verbUntil,
 		"field":  verbField,
 		"aws":    verbAWS,
+		"report": verbReport,
+		"sqs":    verbSQS,
 	}
 }
 
