@@ -86,7 +86,7 @@ func cloudBatch(body []byte) ([]eureka.Event, error) {
 	if err != nil || len(items) == 0 {
 		return nil, err
 	}
-	return each(items, func(fields object) (eureka.Event, error) { return structured(fields) })
+	return each(items, structured)
 }
 
 func one(ev eureka.Event, err error) ([]eureka.Event, error) {

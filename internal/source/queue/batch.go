@@ -153,14 +153,14 @@ func (b *batch) settle(ctx context.Context, errs []error) {
 			accepted = append(accepted, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(n)), ReceiptHandle: m.ReceiptHandle})
 			continue
 		}
-		again[n] = b.giveBack(m, err)
+		again[n] = b.giveBack(ctx, m, err)
 	}
 	b.setVisibility(ctx, again)
 	b.remove(ctx, accepted)
 }
 
 // giveBack says when a message that was not accepted is visible again, and logs why it was not.
-func (b *batch) giveBack(m types.Message, err error) time.Duration {
+func (b *batch) giveBack(ctx context.Context, m types.Message, err error) time.Duration {
 	if _, waits := err.(behind); waits { //nolint:errorlint // it is never wrapped
 		return 0 // the queue gives it behind the one before, not earlier
 	}
@@ -172,7 +172,7 @@ func (b *batch) giveBack(m types.Message, err error) time.Duration {
 	if source.Refused(err) {
 		level = slog.LevelError
 	}
-	b.queue.log.Log(context.Background(), level, "a message of the queue was not accepted and stays there", slog.String("message", aws.ToString(m.MessageId)),
+	b.queue.log.Log(ctx, level, "a message of the queue was not accepted and stays there", slog.String("message", aws.ToString(m.MessageId)),
 		slog.Int("receives", receives), slog.Any("error", err))
 	wait := min(b.queue.poller.options.again<<min(receives-1, 10), lastAgain)
 	return wait + rand.N(wait/2+1) //nolint:gosec // jitter
@@ -188,7 +188,7 @@ func (b *batch) setVisibility(ctx context.Context, times map[int]time.Duration) 
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, 0, len(times))
 	for n, after := range times {
 		entries = append(entries, types.ChangeMessageVisibilityBatchRequestEntry{
-			Id: aws.String(strconv.Itoa(n)), ReceiptHandle: b.messages[n].ReceiptHandle, VisibilityTimeout: int32(after / time.Second),
+			Id: aws.String(strconv.Itoa(n)), ReceiptHandle: b.messages[n].ReceiptHandle, VisibilityTimeout: seconds(after),
 		})
 	}
 	if _, err := b.queue.client.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: aws.String(b.queue.url), Entries: entries}); err != nil && ctx.Err() == nil {

@@ -211,7 +211,7 @@ func (q *queue) receive(ctx context.Context) ([]types.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.poll+callTimeout)
 	defer cancel()
 	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: aws.String(q.url), MaxNumberOfMessages: batchSize, WaitTimeSeconds: int32(q.patience() / time.Second), VisibilityTimeout: int32(o.visibility / time.Second),
+		QueueUrl: aws.String(q.url), MaxNumberOfMessages: batchSize, WaitTimeSeconds: seconds(q.patience()), VisibilityTimeout: seconds(o.visibility),
 		MessageAttributeNames:       []string{"All"},
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameMessageGroupId, types.MessageSystemAttributeNameApproximateReceiveCount},
 	})
@@ -219,4 +219,9 @@ func (q *queue) receive(ctx context.Context) ([]types.Message, error) {
 		return nil, err
 	}
 	return out.Messages, nil
+}
+
+// seconds is a time as SQS takes it, which is half a day at the most.
+func seconds(d time.Duration) int32 {
+	return int32(min(d, 12*time.Hour) / time.Second) //nolint:gosec // it fits
 }

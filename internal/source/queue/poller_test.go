@@ -184,7 +184,7 @@ func TestBatchOfGroups(t *testing.T) {
 		switch name := *m.MessageId; {
 		case name == "a1" && (eureka.CodeOf(errs[n]) != eureka.CodeInvalid || errors.As(errs[n], &waits)):
 			t.Errorf("a1: %v", errs[n])
-		case name == "a2" && (!errors.As(errs[n], &waits) || b.giveBack(m, errs[n]) != 0):
+		case name == "a2" && (!errors.As(errs[n], &waits) || b.giveBack(t.Context(), m, errs[n]) != 0):
 			t.Errorf("a2: %v", errs[n])
 		case !strings.HasPrefix(name, "a") && errs[n] != nil:
 			t.Errorf("%s: %v", name, errs[n])
