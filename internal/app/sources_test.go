@@ -87,7 +87,7 @@ func TestOneEventByAllWays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := func(n *node, ctx context.Context) { //nolint:revive // the context says in which mode
+	send := func(n *node, ctx context.Context) {
 		t.Helper()
 		p, err := cehttp.New(cehttp.WithTarget(n.url + "/events"))
 		if err != nil {
