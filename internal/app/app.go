@@ -53,6 +53,7 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
+	sources  *sources
 	server   *http.Server
 	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
@@ -151,6 +152,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.gateway, a.access = sockets, who
 	a.revoking.Store(sockets)
+	if a.sources, err = a.newSources(ctx, parts); err != nil {
+		return err
+	}
 	api, err := a.newAPI(parts)
 	if err != nil {
 		return err
@@ -160,7 +164,7 @@ func (a *App) open(ctx context.Context) error {
 		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
 	}
-	return nil
+	return a.sources.start(ctx)
 }
 
 // closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
@@ -200,9 +204,10 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
-	drained := make(chan error, 1)
+	drained := make(chan error, 2)
 	go func() { drained <- a.gateway.Drain(ctx) }()
-	errs := []error{<-drained}
+	go func() { drained <- a.sources.stop(ctx) }()
+	errs := []error{<-drained, <-drained}
 	a.profiles.stop()
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())

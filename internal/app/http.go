@@ -69,6 +69,7 @@ func (a *App) newAPI(p parts) (http.Handler, error) {
 				Uptime: time.Since(a.started).Milliseconds(), Sockets: p.hub.Sockets(),
 			}
 		},
+		SNS: a.sources.topics, Reported: a.sources.reported,
 		Gatherer: p.registry, Registerer: p.registry, MaxBody: int64(a.options.Settings.MaxBodyBytes), Limited: p.limited, Log: a.options.Log,
 	})
 }

@@ -137,6 +137,7 @@ func good() Settings {
 		Listen: "127.0.0.1:8832", DataDir: "d", Namespace: "eureka", Replicas: 1, UndeclaredChannels: UndeclaredAllow, MaxBodyBytes: 1 << 20,
 		MaxSubscriptions: 1, QueueBytes: 1 << 20, QueueFrames: 1, PingInterval: time.Second, IdleTimeout: time.Minute,
 		HandshakeTimeout: time.Second, DrainTimeout: time.Second, DrainSpread: time.Second, Sync: "1s", HistoryCacheBytes: 1 << 20,
+		EventWorkers: 1, SQSReceives: 1, NATSEvents: NATSEventsOff,
 	}
 }
 
