@@ -42,6 +42,7 @@ type cli struct {
 	Info       infoCmd       `cmd:"" help:"Show what is deployed."`
 	Remove     removeCmd     `cmd:"" help:"Remove a deployment with everything it holds."`
 	Simulate   simulateCmd   `cmd:"" help:"Run the serverless service on this machine, behind a simulated AWS with its limits, faults and costs."`
+	Bench      benchCmd      `cmd:"" help:"Load a service and report latencies, losses and what each socket and delivery costs."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

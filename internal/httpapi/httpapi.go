@@ -38,7 +38,10 @@ type Options struct {
 	NoMocks    string                      // why there are no Mocks, a sentence for clients
 	MaxBody    int64                       // bytes; 0 means DefaultMaxBody
 	Limited    func(setting string)        // told the setting whose limit refused a request; nil for nobody
-	Log        *slog.Logger
+	Reported   func(Tally)                 // told what became of the events of a request to /events; nil for nobody
+	// SNS takes what topics deliver; it decides itself who may. nil: topics are told that there is nothing at its path.
+	SNS http.Handler
+	Log *slog.Logger
 }
 
 // Hello is the answer of GET /hello.
