@@ -28,6 +28,7 @@ type cli struct {
 	JSON   bool   `name:"json" help:"Print JSON for programs."`
 
 	Serve      serveCmd      `cmd:"" help:"Run the service."`
+	Demo       demoCmd       `cmd:"" help:"Report the events of an orders service that does not exist, so that there is something to see."`
 	Publish    publishCmd    `cmd:"" help:"Publish a message to a channel."`
 	Listen     listenCmd     `cmd:"" help:"Print the messages of channels as they come."`
 	History    historyCmd    `cmd:"" help:"Print the messages that a channel retains."`

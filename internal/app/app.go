@@ -23,6 +23,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/mock"
 	"eureka/internal/problem"
 )
 
@@ -54,6 +55,7 @@ type App struct {
 	access   *access
 	closing  revoker
 	sources  *sources
+	mocks    *mock.Player // nil when the settings do without
 	server   *http.Server
 	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
@@ -145,6 +147,11 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.AllowMocks() {
+		if a.mocks, err = mock.NewPlayer(mock.Options{Store: a.engine.Mocks(), Router: c, Node: a.node, Log: a.options.Log}); err != nil {
+			return err
+		}
+	}
 	parts := parts{core: c, hub: hub, origins: origins, access: who, registry: registry, limited: limited}
 	sockets, err := a.newGateway(parts)
 	if err != nil {
@@ -204,6 +211,9 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
+	if a.mocks != nil {
+		a.mocks.Close()
+	}
 	drained := make(chan error, 2)
 	go func() { drained <- a.gateway.Drain(ctx) }()
 	go func() { drained <- a.sources.stop(ctx) }()

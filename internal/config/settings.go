@@ -31,6 +31,16 @@ const (
 // SocketsGoroutines is the value of Sockets that does without event loops.
 const SocketsGoroutines = "goroutines"
 
+// MocksPolicy says whether sample events can be kept and played.
+type MocksPolicy string
+
+// The values of MocksPolicy.
+const (
+	MocksAllow MocksPolicy = "allow"
+	MocksDeny  MocksPolicy = "deny"
+	MocksAuto  MocksPolicy = "auto" // allow while the service has no authentication, deny once it has
+)
+
 // Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
 type Settings struct {
 	Listen                   string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
@@ -52,6 +62,7 @@ type Settings struct {
 	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
 	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
 	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
+	Mocks                    MocksPolicy      `help:"Whether sample events can be kept and played, for development: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_MOCKS"`
 	Sync                     string           `help:"When what is stored is written to the disk: always (before it is confirmed), or an interval; a machine that goes down loses up to that much." default:"1s" env:"EUREKA_SYNC" placeholder:"always|DURATION"`
 	MaxHistoryBytes          Size             `help:"Disk that the history of all channels may take; over it publishing to channels with history is refused. 0: what there is." default:"0" env:"EUREKA_MAX_HISTORY_BYTES" placeholder:"SIZE"`
 	HistoryCacheBytes        Size             `help:"Memory for the newest messages of active channels, from which clients resume." default:"64MiB" env:"EUREKA_HISTORY_CACHE_BYTES" placeholder:"SIZE"`

@@ -36,6 +36,8 @@ type LiveHarness struct {
 	// Long is how many messages History stores where many are needed; 0 means 5,000. With it the suites repeat less elsewhere, too: each call takes such
 	// an engine many requests over a network.
 	Long int
+	// Holes says that answers get lost on the way, after which more messages may be counted than there are.
+	Holes bool
 }
 
 // times is how often something is repeated: n times, or a fifth of them where each takes long.

@@ -35,6 +35,7 @@ func Rules() []Rule {
 		{"eureka/internal/porttest", []string{"eureka/internal/engine", "eureka/internal/gateway", "eureka/internal/core"}, false, "a suite knows an engine through the port"},
 		{"eureka/client", []string{"eureka/internal/", "github.com/nats-io/", "modernc.org/sqlite"}, false, "a client is not the service"},
 		{"eureka/internal/intake", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/edge", "eureka/internal/source", "github.com/aws/", "github.com/cloudevents/sdk-go/v2/protocol", "github.com/cloudevents/sdk-go/v2/client"), false, "decoding is pure"},
+		{"eureka/internal/mock", append(slices.Clone(heavy), "eureka/internal/httpapi", "eureka/internal/edge", "eureka/internal/app"), false, "it plays through the core alone"},
 		{"eureka/internal/edge/apigw", nats, false, "a function starts small"},
 		{"eureka/internal/edge/simulator/...", append(slices.Clone(nats), "eureka/internal/core", "eureka/internal/httpapi", "eureka/internal/edge/apigw", "eureka/internal/lambdaapp"), false, "it knows functions by their environment alone"},
 		{"eureka/internal/loadgen", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/wire", "eureka/internal/protocol", "eureka/internal/app"), false, "it speaks to a service as any client does"},
