@@ -146,7 +146,7 @@ func TestDeployRefused(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	for _, args := range [][]string{{"info"}, {"remove"}, {"remove", "--yes"}, {"deploy", "--bootstrap", bootstrap}} {
 		got := run(t, nil, args...)
-		if got.code != 4 || !strings.Contains(got.stderr, "there are no AWS credentials") || strings.Count(got.stderr, "\n") != 1 {
+		if got.code != 4 || !strings.Contains(got.stderr, "there are no AWS credentials") || strings.Count(got.stderr, "\n") != 1 || strings.Contains(got.stderr, "--token") {
 			t.Errorf("%v without credentials: %+v", args, got)
 		}
 	}

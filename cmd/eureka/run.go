@@ -49,6 +49,7 @@ type cli struct {
 
 // session is one run of a command.
 type session struct {
+	asks bool // a service, which may want a credential
 	program
 
 	ctx    context.Context //nolint:containedctx // kong calls Run without one
@@ -195,7 +196,7 @@ func (s *session) fail(err error) int {
 	if !errors.As(err, &own) {
 		message = err.Error() // an error of the command line's own parts; nobody but its user sees it
 	}
-	if code == eureka.CodeUnauthenticated && s.token == "" && !s.json {
+	if code == eureka.CodeUnauthenticated && s.asks && s.token == "" && !s.json {
 		message += "; give this command one with --token or EUREKA_TOKEN"
 	}
 	s.complain(code, message)
@@ -240,6 +241,7 @@ func (s *session) interruptible() {
 
 func (s *session) client() (*client.Client, error) {
 	s.interruptible()
+	s.asks = true
 	c, err := client.New(s.url)
 	if err == nil && s.token != "" {
 		c = c.WithToken(s.token)

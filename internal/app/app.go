@@ -54,8 +54,8 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
-	mocks    *mock.Player // nil when the settings do without
 	sources  *sources
+	mocks    *mock.Player // nil when the settings do without
 	server   *http.Server
 	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: what it registers on the default mux is served nowhere; the handlers below are on loopback alone
+	"net/http/pprof" // what it registers on the default mux is served nowhere
 
 	"eureka/internal/auth"
 	"eureka/internal/config"

@@ -28,6 +28,9 @@ const (
 	UndeclaredAuto  UndeclaredPolicy = "auto" // allow while the service has no authentication, deny once it has
 )
 
+// SocketsGoroutines is the value of Sockets that does without event loops.
+const SocketsGoroutines = "goroutines"
+
 // MocksPolicy says whether sample events can be kept and played.
 type MocksPolicy string
 
@@ -37,9 +40,6 @@ const (
 	MocksDeny  MocksPolicy = "deny"
 	MocksAuto  MocksPolicy = "auto" // allow while the service has no authentication, deny once it has
 )
-
-// SocketsGoroutines is the value of Sockets that does without event loops.
-const SocketsGoroutines = "goroutines"
 
 // Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
 type Settings struct {

@@ -75,7 +75,7 @@ func (r *runner) pump(ctx context.Context, plan plan, published func()) error {
 	})
 	if !ended {
 		cancel()
-		<-done // what ended the loop says more
+		_ = <-done //nolint:staticcheck // waited for; what ended the loop says more
 		published()
 	}
 	return err

@@ -5,19 +5,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 
 	"eureka/internal/deploy"
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "functions:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func run(args []string, out io.Writer) error {
 	if len(args) != 1 {
 		return fmt.Errorf("usage: functions FILE")
 	}
@@ -29,9 +30,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(args[0], zip, 0o600); err != nil {
+	if err := os.WriteFile(args[0], zip, 0o600); err != nil { //nolint:gosec // whoever builds names it
 		return err
 	}
-	fmt.Printf("%s: %.1f MB, unpacked %.1f MB\n", args[0], float64(len(zip))/1e6, float64(len(bootstrap))/1e6)
-	return nil
+	_, err = fmt.Fprintf(out, "%s: %.1f MB, unpacked %.1f MB\n", args[0], float64(len(zip))/1e6, float64(len(bootstrap))/1e6)
+	return err
 }
