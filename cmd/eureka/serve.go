@@ -94,14 +94,18 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 	case c.Insecure:
 		access = "open, no authentication: INSECURE: everyone who reaches the port may do everything"
 	}
+	profiles := ""
+	if at := a.ProfileAddr(); at != "" {
+		profiles = "\n  profiles    http://" + at + "/debug/pprof/"
+	}
 	_, _ = fmt.Fprintf(s.stderr, `eureka %s, node %s
   listening   http%[7]s://%[3]s  ws%[7]s://%[3]s  (docs at http%[7]s://%[3]s/docs)
   engine      %[4]s
-  access      %[5]s
+  access      %[5]s%[8]s
 
   try         %[6]s
 
-`, version(), a.Node(), host, storage, access, strings.Join(c.hints(secure(a)+"://"+host), "\n              "), secure(a))
+`, version(), a.Node(), host, storage, access, strings.Join(c.hints(secure(a)+"://"+host), "\n              "), secure(a), profiles)
 }
 
 // secure is what TLS adds to the names of schemes.

@@ -23,6 +23,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/mock"
 	"eureka/internal/problem"
 )
 
@@ -53,7 +54,10 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
+	sources  *sources
+	mocks    *mock.Player // nil when the settings do without
 	server   *http.Server
+	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
 	failed   chan error
 	stopOnce sync.Once
@@ -86,8 +90,13 @@ func (a *App) Start(ctx context.Context) error {
 		return err
 	}
 	a.listener = listener
+	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof, a.options.Log); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	if err := a.open(ctx); err != nil {
 		_ = listener.Close()
+		a.profiles.stop()
 		if a.engine != nil {
 			// The engine must let go of the data directory even when ctx is what failed.
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
@@ -138,6 +147,11 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.AllowMocks() {
+		if a.mocks, err = mock.NewPlayer(mock.Options{Store: a.engine.Mocks(), Router: c, Node: a.node, Log: a.options.Log}); err != nil {
+			return err
+		}
+	}
 	parts := parts{core: c, hub: hub, origins: origins, access: who, registry: registry, limited: limited}
 	sockets, err := a.newGateway(parts)
 	if err != nil {
@@ -145,6 +159,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.gateway, a.access = sockets, who
 	a.revoking.Store(sockets)
+	if a.sources, err = a.newSources(ctx, parts); err != nil {
+		return err
+	}
 	api, err := a.newAPI(parts)
 	if err != nil {
 		return err
@@ -154,7 +171,7 @@ func (a *App) open(ctx context.Context) error {
 		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
 	}
-	return nil
+	return a.sources.start(ctx)
 }
 
 // closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
@@ -172,6 +189,9 @@ func (a *App) serve() {
 
 // Addr is the address the service listens on, with the port it got.
 func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// ProfileAddr is the address that serves profiles, "" for none.
+func (a *App) ProfileAddr() string { return a.profiles.address() }
 
 // Secure reports whether the service speaks TLS.
 func (a *App) Secure() bool { return a.options.Settings.TLSCert != "" }
@@ -191,9 +211,14 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
-	drained := make(chan error, 1)
+	if a.mocks != nil {
+		a.mocks.Close()
+	}
+	drained := make(chan error, 2)
 	go func() { drained <- a.gateway.Drain(ctx) }()
-	errs := []error{<-drained}
+	go func() { drained <- a.sources.stop(ctx) }()
+	errs := []error{<-drained, <-drained}
+	a.profiles.stop()
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())
 	}

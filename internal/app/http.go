@@ -69,7 +69,9 @@ func (a *App) newAPI(p parts) (http.Handler, error) {
 				Uptime: time.Since(a.started).Milliseconds(), Sockets: p.hub.Sockets(),
 			}
 		},
+		SNS: a.sources.topics, Reported: a.sources.reported,
 		Gatherer: p.registry, Registerer: p.registry, MaxBody: int64(a.options.Settings.MaxBodyBytes), Limited: p.limited, Log: a.options.Log,
+		Mocks: a.mocks, NoMocks: "mocks are for development and off here; the setting mocks turns them on (--mocks allow)",
 	})
 }
 

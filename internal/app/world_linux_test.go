@@ -56,7 +56,7 @@ func settings(dir string) config.Settings {
 		Listen: "127.0.0.1:0", DataDir: dir, Namespace: "eureka", Replicas: 1, UndeclaredChannels: config.UndeclaredAllow, MaxBodyBytes: 8 << 20,
 		MaxSubscriptions: 10, QueueBytes: 1 << 20, QueueFrames: 1024, PingInterval: 25 * time.Second, IdleTimeout: 10 * time.Minute,
 		HandshakeTimeout: patience, DrainTimeout: patience, DrainSpread: time.Millisecond, Sync: "1s", HistoryCacheBytes: 64 << 20,
-		LogLevel: "warn", LogFormat: "text",
+		EventWorkers: 1, SQSReceives: 1, LogLevel: "warn", LogFormat: "text",
 	}
 }
 

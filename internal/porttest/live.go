@@ -19,14 +19,13 @@ type LiveSocket interface {
 
 // LiveNode is one node's, or function's, view of everything that reaches sockets.
 type LiveNode struct {
-	Sockets eureka.Sockets
-	Fanout  eureka.Fanout
-	Sender  eureka.Sender
-	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
-
-	// What History needs beside.
-	History  eureka.History
+	Sockets  eureka.Sockets
+	Fanout   eureka.Fanout
+	Sender   eureka.Sender
+	Connect  func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
 	Channels eureka.Channels
+
+	History eureka.History // what the suite of that needs beside
 }
 
 // LiveHarness is one fresh service.
@@ -37,6 +36,8 @@ type LiveHarness struct {
 	// Long is how many messages History stores where many are needed; 0 means 5,000. With it the suites repeat less elsewhere, too: each call takes such
 	// an engine many requests over a network.
 	Long int
+	// Holes says that answers get lost on the way, after which more messages may be counted than there are.
+	Holes bool
 }
 
 // times is how often something is repeated: n times, or a fifth of them where each takes long.
@@ -61,6 +62,8 @@ func Fanout(t *testing.T, newHarness func(t *testing.T) LiveHarness) {
 		{"ConcurrentInterest", fanoutConcurrentInterest},
 		{"Sizes", fanoutSizes},
 		{"Refused", fanoutRefused},
+		{"FollowsAlias", fanoutFollowsAlias},
+		{"Deleted", fanoutDeleted},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newHarness(t)) })
 	}

@@ -98,7 +98,7 @@ func (e *Engine) deliverStored(ctx context.Context, m eureka.Message, body []byt
 	d := t.delivery()
 	if d.Matched == 0 && m.Counted {
 		// Nobody listens, or whoever holds the shard's lease delivers it.
-		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+		d.Matched = e.subscribersOf(ctx, m)
 		d.Deferred = d.Matched
 	}
 	d.Cursor = cursor
@@ -112,17 +112,26 @@ func (e *Engine) deferred(ctx context.Context, m eureka.Message, tasks []Task) (
 	}
 	var d eureka.Delivery
 	if m.Counted {
-		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+		d.Matched = e.subscribersOf(ctx, m)
 		d.Deferred = d.Matched
 	}
 	return d, nil
 }
 
-// subscribersOf counts a channel's subscribers for a message that is accepted already, so that a fault is no reason to refuse it.
-func (e *Engine) subscribersOf(ctx context.Context, channelID string) int {
-	n, err := e.countSubscribers(ctx, channelID)
+// subscribersOf counts the subscribers that are to get a message that is accepted already, so that a fault is no reason to refuse it.
+func (e *Engine) subscribersOf(ctx context.Context, m eureka.Message) int {
+	n, err := e.countSubscribers(ctx, m.ChannelID)
+	if err == nil && n > 0 && len(m.Except) > 0 {
+		notes := make([]key, 0, len(m.Except))
+		for _, id := range m.Except {
+			notes = append(notes, mirrorKey(id, m.ChannelID))
+		}
+		var found map[key]item
+		found, err = e.table.batchGet(ctx, notes, false)
+		n = max(0, n-len(found))
+	}
 	if err != nil {
-		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", channelID), slog.Any("error", err))
+		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", m.ChannelID), slog.Any("error", err))
 	}
 	return n
 }

@@ -24,6 +24,7 @@ type subscriber struct {
 	replaying   bool
 	replayID    string
 	moved       int64 // epoch milliseconds when its replay last did
+	version     int64
 }
 
 func shardKey(channelID string, shard int) string {
@@ -41,6 +42,7 @@ func subscriberOf(it item) subscriber {
 	return subscriber{
 		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName),
 		replaying: it.has(attrReplay), replayID: it.text(attrReplayID), moved: it.number(attrMoved),
+		version: it.number(attrVersion),
 	}
 }
 

@@ -32,6 +32,8 @@ func (e *Engine) Work(ctx context.Context, t Task) error {
 		return e.patiently(ctx, t, e.deliver(ctx, t.Channel, t.Shard, workTurns, nil))
 	case TaskReplay:
 		return e.patiently(ctx, t, e.workReplay(ctx, t))
+	case TaskMove:
+		return e.patiently(ctx, t, e.workMove(ctx, t))
 	case TaskSend:
 		return e.workSend(ctx, t)
 	default:
