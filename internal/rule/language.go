@@ -19,6 +19,7 @@ const (
 	guessText   = 4096      // bytes of a string in the data
 	maxRegex    = 1000      // instructions of a compiled regular expression
 	maxNesting  = 64        // operators and calls within each other
+	maxLoops    = 16        // macros that go through a list
 	maxNodes    = 4000      // of an expression, macros expanded
 	maxMessage  = 300       // bytes of an error's text
 )

@@ -47,7 +47,15 @@ func compile(kind eureka.RuleKind, text string, limit int) (*compiled, *cel.Ast,
 		return nil, nil, err
 	}
 	env := l.env(kind)
-	checked, issues := env.Compile(text)
+	parsed, issues := env.Parse(text)
+	if issues.Err() != nil {
+		return nil, nil, positioned(field, issues)
+	}
+	// Counted before types are found: those of loops that nest their results take much longer than they are.
+	if loops(parsed.NativeRep().Expr()) > maxLoops {
+		return nil, nil, eureka.FieldError(field, "line 1:1: has over %d of the macros that go through a list", maxLoops)
+	}
+	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
 		return nil, nil, positioned(field, issues)
 	}
@@ -102,7 +110,8 @@ func clip(s string) string {
 func (c *compiled) prepare() (cel.Program, error) {
 	c.once.Do(func() {
 		options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost)}
-		if grows(c.checked.NativeRep().Expr()) {
+		// Nothing else makes more of what it is given than its own length.
+		if loops(c.checked.NativeRep().Expr()) > 0 {
 			options = append(options, cel.MemoryLimit(maxMemory))
 		}
 		c.program, c.err = c.env.Program(c.checked, options...)
@@ -111,11 +120,15 @@ func (c *compiled) prepare() (cel.Program, error) {
 	return c.program, c.err
 }
 
-// grows reports whether an expression has a loop: nothing else makes more of what it is given than its own length.
-func grows(e celast.Expr) bool {
-	loops := false
-	celast.PreOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) { loops = loops || e.Kind() == celast.ComprehensionKind }))
-	return loops
+// loops counts the macros of an expression that go through a list or map.
+func loops(e celast.Expr) int {
+	n := 0
+	celast.PreOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() == celast.ComprehensionKind {
+			n++
+		}
+	}))
+	return n
 }
 
 // eval evaluates the rule. errMissing when the subject lacks a field.
