@@ -47,11 +47,23 @@ type Rules interface {
 	// Check returns a CodeInvalid error with the position of the fault for a rule that does not compile, has another type than its kind
 	// asks for, or may cost too much.
 	Check(kind RuleKind, text string) error
-	// Join returns the canonical text of the filter that passes what both pass: one that a client asked for and one that its credential has; ""
-	// is none. CodeInvalid for one that does not compile.
-	Join(client, credential string) (string, error)
+	// Join returns the canonical text of the filter that passes what all of them pass; "" among them is none. CodeInvalid for one that does
+	// not compile, and when the result is over MaxFilterLength.
+	Join(filters ...string) (string, error)
 	// On evaluates rules on a subject, whose data is decoded once.
 	On(s RuleSubject) RuleRun
+}
+
+// Field is the name of the field that rules of the kind stand in.
+func (k RuleKind) Field() string {
+	switch k {
+	case RuleSubscription:
+		return "filter"
+	case RuleSubscribe, RulePublish:
+		return "access." + string(k)
+	default:
+		return string(k)
+	}
 }
 
 // checkRule checks what can be known of a rule's text without compiling it.

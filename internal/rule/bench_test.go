@@ -20,7 +20,7 @@ func BenchmarkCompile(b *testing.B) {
 }
 
 var order = eureka.Facts{
-	Event: "created", Service: "orders", ModelType: "order", ModelID: "7",
+	Event: "created", Origin: eureka.Origin{Service: "orders", ModelType: "order", ModelID: "7"},
 	Data: json.RawMessage(`{"userId":"user-77","total":120.5,"status":"paid","items":[{"sku":"a","n":1},{"sku":"b","n":2}],"address":{"city":"Berlin","zip":"10115"}}`),
 }
 

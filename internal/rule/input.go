@@ -61,9 +61,6 @@ func (in *input) ResolveName(name string) (any, bool) {
 		return in.subject.Channel, true
 	case "claims":
 		v, err := in.claims.decode(in.subject.Claims)
-		if v == nil {
-			v = map[string]any{}
-		}
 		return v, err == nil
 	default:
 		return nil, false

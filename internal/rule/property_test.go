@@ -103,7 +103,7 @@ func drawData(t *rapid.T) string {
 func drawFacts(t *rapid.T) eureka.Facts {
 	text := rapid.SampledFrom([]string{"1", "", "a", "b"})
 	return eureka.Facts{
-		Event: text.Draw(t, "event"), Service: text.Draw(t, "service"), ModelID: text.Draw(t, "modelId"),
+		Event: text.Draw(t, "event"), Origin: eureka.Origin{Service: text.Draw(t, "service"), ModelID: text.Draw(t, "modelId")},
 		Data: json.RawMessage(drawData(t)), TS: 1,
 	}
 }
@@ -155,7 +155,7 @@ func TestJoinPassesWhatBothPass(t *testing.T) {
 		rules := rule.New(rule.Options{})
 		client := drawFilter(t) + rapid.SampledFrom(tricks).Draw(t, "client's end")
 		credential := drawFilter(t) + rapid.SampledFrom(tricks).Draw(t, "credential's end")
-		joined, err := rules.Join(client, credential)
+		joined, err := rules.Join(credential, client)
 		if rules.Check(eureka.RuleSubscription, client) != nil || rules.Check(eureka.RuleSubscription, credential) != nil {
 			if err == nil {
 				t.Fatalf("joined %q and %q, of which one is wrong: %q", client, credential, joined)

@@ -18,6 +18,9 @@ import (
 // errMissing says that the subject lacks a field that a rule asks for.
 var errMissing = errors.New("a field is missing")
 
+// errClaims says that the claims of a credential were too many to be kept.
+var errClaims = errors.New("the credential's claims are over the limit of 4096 bytes")
+
 // compiled is one rule, ready to evaluate. It is safe for concurrent use.
 type compiled struct {
 	kind   eureka.RuleKind
@@ -35,7 +38,7 @@ type compiled struct {
 
 // compile checks a rule and returns it; the error is CodeInvalid and has the position of the fault.
 func compile(kind eureka.RuleKind, text string, limit int) (*compiled, *cel.Ast, error) {
-	field := string(kind)
+	field := kind.Field()
 	switch {
 	case len(text) > limit:
 		return nil, nil, eureka.FieldError(field, "is %d bytes long, the limit is %d", len(text), limit)
@@ -143,8 +146,10 @@ func (c *compiled) eval(in *input) (ref.Val, error) {
 		}
 	}
 	if c.claims {
-		if _, err := in.claims.decode(in.subject.Claims); err != nil {
+		if v, err := in.claims.decode(in.subject.Claims); err != nil {
 			return nil, err
+		} else if _, ok := v.(map[string]any); !ok {
+			return nil, errClaims
 		}
 	}
 	out, _, err := program.Eval(in)
@@ -192,7 +197,7 @@ func (c *compiled) transform(in *input) (json.RawMessage, error) {
 
 // failed is an evaluation's error as people see it.
 func (c *compiled) failed(err error) error {
-	return eureka.FieldError(string(c.kind), "%s", clip(err.Error()))
+	return eureka.FieldError(c.kind.Field(), "%s", clip(err.Error()))
 }
 
 func missingField(err error) string {

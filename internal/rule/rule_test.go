@@ -14,7 +14,7 @@ import (
 
 func sample(data string) eureka.RuleSubject {
 	return eureka.RuleSubject{
-		Facts: eureka.Facts{Event: "created", Service: "orders", ModelType: "order", ModelID: "7", Data: json.RawMessage(data), TS: 1700000000000},
+		Facts: eureka.Facts{Event: "created", Origin: eureka.Origin{Service: "orders", ModelType: "order", ModelID: "7"}, Data: json.RawMessage(data), TS: 1700000000000},
 		User:  "ann", Channel: "1000001", Claims: json.RawMessage(`{"role":"admin","level":3}`),
 	}
 }
@@ -167,7 +167,7 @@ func TestJoin(t *testing.T) {
 		{`data.x == "a"`, `data.x=="a"`, `data.x == "a"`},
 		{`data.l.exists(i, i == 1)`, `has(data.l)`, `has(data.l) && data.l.exists(i, i == 1)`},
 	} {
-		got, err := rules.Join(c.client, c.credential)
+		got, err := rules.Join(c.credential, c.client)
 		if err != nil || got != c.want {
 			t.Errorf("join %q and %q: %q, %v; want %q", c.client, c.credential, got, err, c.want)
 		}

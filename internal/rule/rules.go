@@ -3,6 +3,8 @@ package rule
 import (
 	"encoding/json"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -75,37 +77,40 @@ func (r *Rules) Check(kind eureka.RuleKind, text string) error {
 	return err
 }
 
-// Join implements eureka.Rules. Each filter is compiled alone and written anew from what was understood, so that neither can reach beyond itself by a
+// Join implements eureka.Rules. Each filter is compiled alone and written anew from what was understood, so that none can reach beyond itself by a
 // comment, a quote or a parenthesis.
-func (r *Rules) Join(client, credential string) (string, error) {
-	switch {
-	case client == "" && credential == "":
+func (r *Rules) Join(filters ...string) (string, error) {
+	var parts []string
+	for _, filter := range filters {
+		if filter == "" {
+			continue
+		}
+		part, err := canonical(filter)
+		if err != nil {
+			return "", err
+		}
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	switch len(parts) {
+	case 0:
 		return "", nil
-	case credential == "":
-		return r.canonical(client)
-	case client == "":
-		return r.canonical(credential)
+	case 1:
+		return parts[0], nil
 	}
-	first, err := r.canonical(credential)
-	if err != nil {
-		return "", err
-	}
-	second, err := r.canonical(client)
-	if err != nil || first == second {
-		return first, err
-	}
-	_, checked, err := compile(eureka.RuleSubscription, "("+first+") && ("+second+")", eureka.MaxFilterLength)
+	_, checked, err := compile(eureka.RuleSubscription, "("+strings.Join(parts, ") && (")+")", eureka.MaxFilterLength)
 	if err != nil {
 		return "", err
 	}
 	if e := checked.NativeRep().Expr(); e.Kind() != celast.CallKind || e.AsCall().FunctionName() != operators.LogicalAnd {
-		return "", eureka.Errorf(eureka.CodeInternal, "two filters could not be joined")
+		return "", eureka.Errorf(eureka.CodeInternal, "filters could not be joined")
 	}
 	return unparse(checked)
 }
 
 // canonical is a filter as it is written when it is the same.
-func (r *Rules) canonical(filter string) (string, error) {
+func canonical(filter string) (string, error) {
 	_, checked, err := compile(eureka.RuleSubscription, filter, eureka.MaxRuleLength)
 	if err != nil {
 		return "", err
