@@ -5,6 +5,6 @@
 // two stands the interface conn: nothing above it knows how a connection is driven. The package never decides who may
 // do what (core does), never talks to another node (the engine does), and never waits for a slow client.
 //
-// Locks are taken in this order, and never the other way round: entry.mu, a channel shard's mu, topic.mu, a
+// Locks are taken in this order, and never the other way round: entry.mu, a channel shard's mu, topic.mu, picky.mu, a
 // connection's own lock. Socket and user shards are leaves.
 package gateway

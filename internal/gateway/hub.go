@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"eureka"
-	"eureka/internal/protocol"
 	"eureka/internal/wire"
 )
 
@@ -33,14 +32,16 @@ type conn interface {
 
 // HubOptions configure a Hub.
 type HubOptions struct {
-	Metrics prometheus.Registerer // nil for none
-	Now     func() time.Time      // nil means time.Now
+	Metrics     prometheus.Registerer // nil for none
+	Now         func() time.Time      // nil means time.Now
+	NewSelector func() Selector       // makes the set of a channel's filters; nil: subscriptions cannot have filters
 }
 
 // Hub is the registry of this node's sockets and subscriptions, and their fan-out. It is safe for concurrent use.
 type Hub struct {
 	seed       maphash.Seed
 	now        func() time.Time
+	selector   func() Selector
 	open       atomic.Int64
 	pending    sync.Map // socket id → conn, between attach and Add
 	sockets    [shards]socketShard
@@ -84,23 +85,9 @@ type item struct {
 	pause uint64 // not 0 while a replay has not come to the live messages
 }
 
-// topic is the subscribers of one channel, grouped by the name they know it by, so that a frame is made once per name.
-type topic struct {
-	id     string
-	mu     sync.RWMutex
-	groups []*group
-	count  int
-}
-
-type group struct {
-	name   string
-	paused bool // gets no live messages
-	items  []*item
-}
-
 // NewHub returns an empty hub.
 func NewHub(o HubOptions) *Hub {
-	h := &Hub{seed: maphash.MakeSeed(), now: o.Now}
+	h := &Hub{seed: maphash.MakeSeed(), now: o.Now, selector: o.NewSelector}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -190,7 +177,7 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 }
 
 // Subscribe adds a subscription, or replaces the socket's one for that channel: added is false then. CodeNotFound without the
-// socket.
+// socket, CodeUnavailable for a filter on a hub that has no selectors, and the selector's error for one that it refuses; nothing has changed then.
 func (h *Hub) Subscribe(sub eureka.Subscription) (added bool, err error) {
 	return h.SubscribePaused(sub, 0)
 }
@@ -210,17 +197,28 @@ func (h *Hub) SubscribePaused(sub eureka.Subscription, pause uint64) (added bool
 		return false, noSocket(sub.SocketID)
 	}
 	if at := e.find(sub.ChannelID); at >= 0 {
-		it := e.items[at]
-		it.at, it.pause = sub.SubscribedAt, pause
-		it.topic.mu.Lock()
-		it.topic.regroup(it, sub.Name)
-		it.topic.mu.Unlock()
-		return false, nil
+		return false, h.replace(e.items[at], sub, pause)
 	}
 	it := &item{entry: e, at: sub.SubscribedAt, pause: pause}
-	h.join(it, sub.ChannelID, sub.Name)
+	if err := h.join(it, sub); err != nil {
+		return false, err
+	}
 	e.insert(it)
 	return true, nil
+}
+
+// replace turns a subscription into another one of the same channel. The caller holds its entry's lock.
+func (h *Hub) replace(it *item, sub eureka.Subscription, pause uint64) error {
+	it.topic.mu.Lock()
+	defer it.topic.mu.Unlock()
+	before := it.pause
+	it.pause = pause
+	if err := it.topic.regroup(it, sub.Name, sub.Filter, h.selector); err != nil {
+		it.pause = before
+		return err
+	}
+	it.at = sub.SubscribedAt
+	return nil
 }
 
 // Unsubscribe ends a subscription. CodeNotFound when there is none.
@@ -240,7 +238,22 @@ func (h *Hub) Unsubscribe(socketID, channelID string) error {
 	return nil
 }
 
-// Count is the number of this node's subscribers of a channel, those excepted left out.
+// Filter is the filter of a subscription, "" for none. ok is false when there is no such subscription.
+func (h *Hub) Filter(socketID, channelID string) (filter string, ok bool) {
+	e := h.entry(socketID)
+	if e == nil {
+		return "", false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := e.find(channelID)
+	if at < 0 {
+		return "", false
+	}
+	return e.items[at].group.filter, true
+}
+
+// Count is the number of this node's subscribers of a channel, those excepted left out. Filters do not count: they see messages.
 func (h *Hub) Count(channelID string, except []string) int {
 	t := h.topic(channelID)
 	if t == nil {
@@ -255,48 +268,6 @@ func (h *Hub) Count(channelID string, except []string) int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.count + n
-}
-
-// Deliver hands the message with this body (protocol.MessageBody or ErrorBody) to every subscriber but those excepted. It makes
-// one frame per name that subscribers know the channel by; all sockets of a group share its bytes. matched counts those
-// that should get it, sent those whose connection took it.
-func (h *Hub) Deliver(channelID string, body []byte, except []string) (matched, sent int) {
-	t := h.topic(channelID)
-	if t == nil {
-		return 0, 0
-	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for _, g := range t.groups {
-		if g.paused {
-			continue
-		}
-		var frame []byte
-		for _, it := range g.items {
-			if len(except) > 0 && slices.Contains(except, it.entry.socket.ID) {
-				continue
-			}
-			matched++
-			if it.entry.conn == nil {
-				continue
-			}
-			if frame == nil {
-				frame = messageFrame(g.name, body)
-			}
-			if it.entry.conn.queue(frame) {
-				sent++
-			}
-		}
-	}
-	h.deliveries.Add(float64(sent))
-	return matched, sent
-}
-
-// messageFrame encodes the WebSocket frame that subscribers under one name receive.
-func messageFrame(name string, body []byte) []byte {
-	const room = 160 // braces, the channel key, the longest name, the header
-	text := protocol.AppendMessage(make([]byte, 0, len(body)+room), name, body)
-	return wire.TextFrame(text)
 }
 
 // Send queues one text frame for a socket. CodeGone when it has ended.
@@ -318,7 +289,7 @@ func (h *Hub) Close(socketID string, code eureka.CloseCode, reason string) error
 	return nil
 }
 
-// Move re-homes the subscriptions of one channel id to another, under the names they have; to "" ends them. A socket that
+// Move re-homes the subscriptions of one channel id to another, under the names and with the filters they have; to "" ends them. A socket that
 // listens to the target already keeps that subscription alone. It returns how many left the first channel, and how many
 // of those the second one gained.
 func (h *Hub) Move(from, to string) (left, gained int) {
@@ -327,23 +298,37 @@ func (h *Hub) Move(from, to string) (left, gained int) {
 		return 0, 0
 	}
 	for _, e := range t.entries() {
-		e.mu.Lock()
-		if at := e.find(from); at >= 0 && !e.gone {
-			it := e.items[at]
-			name := it.group.name // only changes under entry.mu, which is held
-			h.leave(it)
-			e.items = slices.Delete(e.items, at, at+1)
-			left++
-			if to != "" && e.find(to) < 0 {
-				moved := &item{entry: e, at: it.at}
-				h.join(moved, to, name)
-				e.insert(moved)
-				gained++
-			}
-		}
-		e.mu.Unlock()
+		l, g := h.moveOne(e, from, to)
+		left += l
+		gained += g
 	}
 	return left, gained
+}
+
+func (h *Hub) moveOne(e *entry, from, to string) (left, gained int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := e.find(from)
+	if at < 0 || e.gone {
+		return 0, 0
+	}
+	it := e.items[at]
+	g := it.group // only changes under entry.mu, which is held
+	h.leave(it)
+	e.items = slices.Delete(e.items, at, at+1)
+	if to == "" || e.find(to) >= 0 {
+		return 1, 0
+	}
+	moved := &item{entry: e, at: it.at}
+	if err := h.join(moved, eureka.Subscription{ChannelID: to, Name: g.name, Filter: g.filter}); err != nil {
+		// The subscription cannot go on, and its client must know: it subscribes again when it is back.
+		if e.conn != nil {
+			e.conn.end(eureka.CloseInternal, "a subscription could not be moved", 0)
+		}
+		return 1, 0
+	}
+	e.insert(moved)
+	return 1, 1
 }
 
 func (h *Hub) shard(key string) int { return int(maphash.String(h.seed, key) & (shards - 1)) }
@@ -363,19 +348,22 @@ func (h *Hub) topic(channelID string) *topic {
 }
 
 // join puts an item into a channel's list. The caller holds its entry's lock.
-func (h *Hub) join(it *item, channelID, name string) {
-	shard := &h.channels[h.shard(channelID)]
+func (h *Hub) join(it *item, sub eureka.Subscription) error {
+	shard := &h.channels[h.shard(sub.ChannelID)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	t := shard.topics[channelID]
+	t := shard.topics[sub.ChannelID]
 	if t == nil {
-		t = &topic{id: channelID}
-		shard.topics[channelID] = t
+		t = &topic{id: sub.ChannelID}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.add(it, sub.Name, sub.Filter, h.selector); err != nil {
+		return err
+	}
 	it.topic = t
-	t.add(it, name)
+	shard.topics[sub.ChannelID] = t
+	return nil
 }
 
 // leave takes an item out of its channel's list. The caller holds its entry's lock.
@@ -390,51 +378,6 @@ func (h *Hub) leave(it *item) {
 	if t.count == 0 {
 		delete(shard.topics, t.id)
 	}
-}
-
-func (t *topic) add(it *item, name string) {
-	paused := it.pause != 0
-	at := slices.IndexFunc(t.groups, func(g *group) bool { return g.name == name && g.paused == paused })
-	if at < 0 {
-		at = len(t.groups)
-		t.groups = append(t.groups, &group{name: name, paused: paused})
-	}
-	g := t.groups[at]
-	it.group, it.index = g, len(g.items)
-	g.items = append(g.items, it)
-	t.count++
-}
-
-func (t *topic) remove(it *item) {
-	g := it.group
-	last := g.items[len(g.items)-1]
-	g.items[it.index], last.index = last, it.index
-	g.items[len(g.items)-1] = nil
-	g.items = g.items[:len(g.items)-1]
-	t.count--
-	if len(g.items) == 0 {
-		t.groups = slices.DeleteFunc(t.groups, func(o *group) bool { return o == g })
-	}
-}
-
-func (t *topic) regroup(it *item, name string) {
-	if it.group.name == name && it.group.paused == (it.pause != 0) {
-		return
-	}
-	t.remove(it)
-	t.add(it, name)
-}
-
-func (t *topic) entries() []*entry {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	entries := make([]*entry, 0, t.count)
-	for _, g := range t.groups {
-		for _, it := range g.items {
-			entries = append(entries, it.entry)
-		}
-	}
-	return entries
 }
 
 func (e *entry) find(channelID string) int {
@@ -458,7 +401,7 @@ func (e *entry) view() eureka.Socket {
 	s.Subscriptions = make([]eureka.Subscription, 0, len(e.items))
 	for _, it := range e.items {
 		s.Subscriptions = append(s.Subscriptions, eureka.Subscription{
-			SocketID: s.ID, ChannelID: it.topic.id, Name: it.group.name, SubscribedAt: it.at,
+			SocketID: s.ID, ChannelID: it.topic.id, Name: it.group.name, Filter: it.group.filter, SubscribedAt: it.at,
 		})
 	}
 	return s

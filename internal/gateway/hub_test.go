@@ -64,7 +64,7 @@ func TestOneFramePerName(t *testing.T) {
 	c, d := addSocket(t, h, "c", "1000001/orders"), addSocket(t, h, "d", "1000001/orders")
 	full := addSocket(t, h, "e", "1000001/orders")
 	full.full = true
-	matched, sent := h.Deliver("1000001", body(t, "1"), []string{"d"})
+	matched, sent := h.Deliver("1000001", Broadcast{Body: body(t, "1"), Except: []string{"d"}})
 	if matched != 4 || sent != 3 {
 		t.Errorf("matched %d, sent %d", matched, sent)
 	}
@@ -89,7 +89,7 @@ func TestMove(t *testing.T) {
 	if n := h.Count("orders", nil); n != 0 {
 		t.Errorf("%d stayed", n)
 	}
-	h.Deliver("1000001", body(t, "1"), nil)
+	h.Deliver("1000001", Broadcast{Body: body(t, "1")})
 	if len(a.frames) != 1 || !strings.Contains(string(a.frames[0]), `"channel":"orders"`) {
 		t.Errorf("the moved one got %q", a.frames)
 	}
@@ -110,7 +110,7 @@ func TestResubscribingRenames(t *testing.T) {
 	if added, err := h.Subscribe(eureka.Subscription{SocketID: "a", ChannelID: "1000001", Name: "orders"}); added || err != nil {
 		t.Errorf("added %v, %v", added, err)
 	}
-	h.Deliver("1000001", body(t, "1"), nil)
+	h.Deliver("1000001", Broadcast{Body: body(t, "1")})
 	if len(a.frames) != 1 || !strings.Contains(string(a.frames[0]), `"channel":"orders"`) {
 		t.Errorf("got %q", a.frames)
 	}
@@ -163,7 +163,7 @@ func TestHubAgainstAModel(t *testing.T) {
 				}
 			}
 			page, err := h.List(eureka.SocketQuery{Channel: channel, Paging: eureka.Paging{Limit: 100}})
-			if matched, _ := h.Deliver(channel, []byte("x"), nil); err != nil || matched != want || page.Total != want || len(page.Items) != want || h.Count(channel, nil) != want {
+			if matched, _ := h.Deliver(channel, Broadcast{Body: []byte("x")}); err != nil || matched != want || page.Total != want || len(page.Items) != want || h.Count(channel, nil) != want {
 				t.Fatalf("%s: delivered to %d, listed %d, want %d, %v", channel, matched, page.Total, want, err)
 			}
 		}
@@ -181,7 +181,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 300 {
 				id := fmt.Sprintf("s%d-%d", g, i)
 				addSocket(t, h, id, "A/A", fmt.Sprintf("B%d/B", i%3))
-				h.Deliver("A", []byte("x"), nil)
+				h.Deliver("A", Broadcast{Body: []byte("x")})
 				h.Move(fmt.Sprintf("B%d", i%3), "A")
 				if _, err := h.List(eureka.SocketQuery{Channel: "A"}); err != nil {
 					t.Error(err)
@@ -246,7 +246,7 @@ func BenchmarkDeliver(b *testing.B) {
 			text := body(b, `{"orderId":"1000042","status":"paid"}`)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.Deliver("A", text, nil)
+				h.Deliver("A", Broadcast{Body: text})
 			}
 		})
 	}

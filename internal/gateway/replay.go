@@ -32,10 +32,10 @@ func (h *Hub) Replay(socketID, channelID string, pause uint64, frames [][]byte, 
 		it := e.items[at]
 		it.pause = 0
 		it.topic.mu.Lock()
-		it.topic.regroup(it, it.group.name)
+		err = it.topic.regroup(it, it.group.name, it.group.filter, h.selector) // fails for a new filter only
 		it.topic.mu.Unlock()
 	}
-	return true, nil
+	return true, err
 }
 
 // WhenDrained calls f once, in a goroutine of its own, when nothing waits to be written to the socket, or when it has ended.

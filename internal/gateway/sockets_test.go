@@ -44,7 +44,7 @@ func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
 	}()
 	padding := strings.Repeat("x", 60_000)
 	for i := range messages {
-		w.hub.Deliver("A", body(t, fmt.Sprintf(`{"n":%d,"p":%q}`, i, padding)), nil)
+		w.hub.Deliver("A", Broadcast{Body: body(t, fmt.Sprintf(`{"n":%d,"p":%q}`, i, padding))})
 		// The reader is given the time that a queue of 64 frames is for; the other one never reads anyway.
 		eventually(t, "the reading socket keeps up", func() bool { return queued(w, "s2") < 8 })
 	}
@@ -152,7 +152,7 @@ func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) {
 	w := newWorld(t, Limits{})
 	w.handler.inFrame = func(string) { // published after the subscription, before the reply
 		for i := range 50 {
-			w.hub.Deliver("A", body(t, fmt.Sprint(i)), nil)
+			w.hub.Deliver("A", Broadcast{Body: body(t, fmt.Sprint(i))})
 		}
 	}
 	c := w.dial("")
@@ -178,7 +178,7 @@ func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				w.hub.Deliver("A", body(t, "1"), nil)
+				w.hub.Deliver("A", Broadcast{Body: body(t, "1")})
 			}
 		}
 	})
@@ -197,7 +197,7 @@ func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
 func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
 	w := newWorld(t, Limits{})
 	end := func(id string) {
-		w.hub.Deliver("A", body(t, "1"), nil)
+		w.hub.Deliver("A", Broadcast{Body: body(t, "1")})
 		if err := w.hub.Close(id, eureka.CloseRestart, "stopping"); err != nil {
 			t.Error(err)
 		}
@@ -260,7 +260,7 @@ func TestNothingIsLeftOfManySockets(t *testing.T) {
 			clients = append(clients, w.dial("?channels=A"))
 		}
 		eventually(t, "all listen", func() bool { return w.hub.Count("A", nil) == len(clients) })
-		w.hub.Deliver("A", body(t, "1"), nil)
+		w.hub.Deliver("A", Broadcast{Body: body(t, "1")})
 		for _, c := range clients {
 			w.read(c)
 			_ = c.CloseNow()

@@ -140,7 +140,7 @@ func (b *bus) receive(msg *nats.Msg) {
 		var except []string
 		if body, except, err = decodeEnvelope(msg.Data); err == nil {
 			b.engine.metrics.received.Inc()
-			b.engine.options.Delivery.Deliver(channelID, body, except)
+			b.engine.options.Delivery.Deliver(channelID, protocol.Broadcast{Body: body, Except: except})
 			return
 		}
 	}
@@ -270,7 +270,7 @@ func (b *bus) rehome(from, to string) {
 // vacate ends the subscriptions of a deleted channel and tells its subscribers.
 func (b *bus) vacate(channelID string) {
 	delivery := b.engine.options.Delivery
-	delivery.Deliver(channelID, protocol.ErrorBody(errChannelGone()), nil)
+	delivery.Deliver(channelID, protocol.Broadcast{Body: protocol.ErrorBody(errChannelGone())})
 	left, _ := delivery.Move(channelID, "")
 	b.release(channelID, left)
 }
@@ -378,7 +378,7 @@ func (b *bus) recheck() {
 }
 
 func (b *bus) gap(channelID, message string) {
-	b.engine.options.Delivery.Deliver(channelID, protocol.ErrorBody(eureka.Errorf(eureka.CodeGap, "%s", message)), nil)
+	b.engine.options.Delivery.Deliver(channelID, protocol.Broadcast{Body: protocol.ErrorBody(eureka.Errorf(eureka.CodeGap, "%s", message))})
 }
 
 // natsError translates an error of the NATS client.

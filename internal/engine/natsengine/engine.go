@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"eureka"
+	"eureka/internal/protocol"
 )
 
 // nodeIDLength is the length of a node's id, with which the ids of its sockets start.
@@ -36,9 +37,9 @@ type Registry interface {
 
 // Delivery reaches the sockets this node holds; the gateway's hub is one. Its methods never block.
 type Delivery interface {
-	// Deliver hands a message's body (protocol.MessageBody) to the channel's subscribers on this node.
-	Deliver(channelID string, body []byte, except []string) (matched, sent int)
-	// Count is how many of this node's sockets Deliver would match.
+	// Deliver hands a message to the channel's subscribers on this node.
+	Deliver(channelID string, b protocol.Broadcast) (matched, sent int)
+	// Count is how many of this node's sockets Deliver would match if none had a filter.
 	Count(channelID string, except []string) int
 	// Send queues a text frame; CodeGone when the socket has ended.
 	Send(socketID string, frame []byte) error

@@ -176,8 +176,8 @@ type stuck struct {
 	gaps    int
 }
 
-func (s *stuck) Deliver(_ string, body []byte, _ []string) (int, int) {
-	if strings.Contains(string(body), `"code":"gap"`) {
+func (s *stuck) Deliver(_ string, b gateway.Broadcast) (int, int) {
+	if strings.Contains(string(b.Body), `"code":"gap"`) {
 		s.mu.Lock()
 		s.gaps++
 		s.mu.Unlock()

@@ -128,7 +128,7 @@ func (m *member) state() (got int, live bool, wrong string) {
 	return m.got, m.live, m.wrong
 }
 
-func (c *crowd) Deliver(_ string, body []byte, _ []string) (int, int) {
+func (c *crowd) Deliver(_ string, b gateway.Broadcast) (int, int) {
 	c.mu.Lock()
 	members := make([]*member, 0, len(c.sockets))
 	for _, m := range c.sockets {
@@ -138,7 +138,7 @@ func (c *crowd) Deliver(_ string, body []byte, _ []string) (int, int) {
 	for _, m := range members {
 		m.mu.Lock()
 		if m.live {
-			m.take(body)
+			m.take(b.Body)
 		}
 		m.mu.Unlock()
 	}

@@ -96,11 +96,11 @@ type blocking struct {
 	release chan struct{}
 }
 
-func (b *blocking) Deliver(channel string, body []byte, except []string) (int, int) {
-	if channel != "A" && !strings.Contains(string(body), `"code":"gap"`) {
+func (b *blocking) Deliver(channel string, m gateway.Broadcast) (int, int) {
+	if channel != "A" && !strings.Contains(string(m.Body), `"code":"gap"`) {
 		<-b.release
 	}
-	return b.Hub.Deliver(channel, body, except)
+	return b.Hub.Deliver(channel, m)
 }
 
 func TestANodeReadsWhatNATSDropped(t *testing.T) {

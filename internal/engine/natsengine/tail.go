@@ -113,7 +113,7 @@ func (t *tail) push(e entry) {
 	}
 	te := t.history.tailEntry(t.channelID, e)
 	t.keep(te)
-	t.history.engine.options.Delivery.Deliver(t.channelID, te.body, te.except)
+	t.history.engine.options.Delivery.Deliver(t.channelID, protocol.Broadcast{Body: te.body, Except: te.except})
 }
 
 func (h *history) tailEntry(channelID string, e entry) tailEntry {
