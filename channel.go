@@ -21,7 +21,11 @@ type Channel struct {
 	ModelID   string `json:"modelId,omitempty"` // empty: events of every model id
 	Name      string `json:"name,omitempty"`
 	Desc      string `json:"desc,omitempty"`
-	Presence  bool   `json:"presence,omitempty"` // subscribers see join and leave frames
+	Presence  bool   `json:"presence,omitempty"`  // subscribers see join and leave frames
+	Filter    string `json:"filter,omitempty"`    // a rule: whether a message comes to the channel at all; "" for every message
+	Transform string `json:"transform,omitempty"` // a rule: what takes the place of a message's data; "" for the data itself
+	// Access says who may use the channel, beside what credentials allow; nil: everybody. What is pointed to is never written to.
+	Access *Access `json:"access,omitempty"`
 	// History is what the channel retains; nil: nothing.
 	History   *Retention `json:"history,omitempty"`
 	CreatedAt int64      `json:"createdAt"`
@@ -57,6 +61,17 @@ func (c Channel) Validate() error {
 		{"desc", c.Desc, MaxDescLength},
 	} {
 		if err := checkText(f.field, f.value, f.maximum); err != nil {
+			return err
+		}
+	}
+	access := Access{}
+	if c.Access != nil {
+		access = *c.Access
+	}
+	for _, f := range []struct{ field, rule string }{
+		{"filter", c.Filter}, {"transform", c.Transform}, {"access.subscribe", access.Subscribe}, {"access.publish", access.Publish},
+	} {
+		if err := checkRule(f.field, f.rule); err != nil {
 			return err
 		}
 	}

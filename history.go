@@ -112,6 +112,12 @@ type Retained struct {
 	Event  string
 	Data   json.RawMessage
 	TS     int64 // epoch milliseconds
+	Origin
+}
+
+// Facts returns what filters see of the message.
+func (r Retained) Facts() Facts {
+	return Message{Event: r.Event, Data: r.Data, TS: r.TS, Origin: r.Origin}.Facts()
 }
 
 // HistoryPage is one read of a channel's history.

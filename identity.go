@@ -1,6 +1,9 @@
 package eureka
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // Scope is one thing that a credential lets its holder do; scopes combine by or.
 type Scope uint8
@@ -51,8 +54,10 @@ func (s Scope) String() string {
 
 // Limits of an identity.
 const (
-	MaxPatterns      = 200 // channel patterns of one credential
-	MaxTokenIDLength = 128 // bytes of a token's id
+	MaxPatterns      = 200  // channel patterns of one credential
+	MaxTokenIDLength = 128  // bytes of a token's id
+	MaxClaimsLength  = 4096 // bytes of the claims that are kept for rules
+	MaxFilters       = 50   // filters of one credential
 )
 
 // Identity is who is behind a socket or a request, and what they may do. The zero identity may do nothing.
@@ -64,6 +69,51 @@ type Identity struct {
 	TokenID   string   // id of its token (jti), by which that can be revoked; "" without one
 	KeyID     string   // id of its API key; "" when it came from a token
 	IssuedAt  int64    // epoch milliseconds when its token was issued; 0 when unknown
+	Claims    *Claims  // what rules see of its token, and its filters; nil for none. Sockets with the same token share it: it is never written to
+}
+
+// Claims are what a token says beyond what Identity reads of it.
+type Claims struct {
+	// Raw is the claims as a JSON object, without filters; nil when they are over MaxClaimsLength: a rule that asks for claims fails then.
+	Raw json.RawMessage `json:"raw,omitempty"`
+	// Filters restrict what its holder receives: what comes from a channel must pass each filter whose pattern matches one of its names.
+	Filters []ClaimFilter `json:"filters,omitempty"`
+}
+
+// ClaimFilter is one filter of a credential.
+type ClaimFilter struct {
+	Pattern string `json:"pattern"` // of channels' names; see MatchPattern
+	Filter  string `json:"filter"`  // at most MaxRuleLength bytes
+}
+
+// RuleClaims is what rules see of the credential. Without a token they see an object without members.
+func (id Identity) RuleClaims() json.RawMessage {
+	switch {
+	case id.Claims == nil:
+		return json.RawMessage(`{}`)
+	case id.Claims.Raw == nil:
+		return nil
+	default:
+		return id.Claims.Raw
+	}
+}
+
+// Filters returns the filters that hold for a channel, in the order of the credential. names are its id, its alias, and the name that its holder
+// used.
+func (id Identity) Filters(names ...string) []string {
+	if id.Claims == nil {
+		return nil
+	}
+	var filters []string
+	for _, f := range id.Claims.Filters {
+		for _, name := range names {
+			if name != "" && MatchPattern(f.Pattern, name) {
+				filters = append(filters, f.Filter)
+				break
+			}
+		}
+	}
+	return filters
 }
 
 // Everyone is the identity of every caller of a service without authentication: it may do everything. user is what the caller

@@ -75,16 +75,18 @@ type Message struct {
 	ChannelID string          // where it is delivered
 	Action    string          // ActionMessage, ActionJoin or ActionLeave
 	Event     string          // the publisher's event name; "" on join and leave
-	Service   string          // the event's, for filters of subscriptions; "" for a message that was published on its channel directly
-	ModelType string          // likewise
-	ModelID   string          // likewise
 	Data      json.RawMessage // one valid, compact JSON value
 	TS        int64           // epoch milliseconds
 	Except    []string        // socket ids that do not receive it
 	Key       string          // what makes it the same message when it is delivered again, "" for none; at most MaxKeyLength bytes
 	Retention *Retention      // what its channel retains; nil: nothing
 	Counted   bool            // the caller wants the numbers of Delivery; without it an engine may leave them zero
+	Origin
 }
+
+// Origin is the service and the model of the event behind a message, for the filters of subscriptions; all are empty for a message that was published on
+// its channel directly.
+type Origin struct{ Service, ModelType, ModelID string }
 
 // Delivery says what became of a message at the time it was accepted.
 type Delivery struct {
@@ -97,12 +99,13 @@ type Delivery struct {
 
 // Facts are what the filters of subscriptions see of a message.
 type Facts struct {
-	Event, Service, ModelType, ModelID string
-	Data                               json.RawMessage
-	TS                                 int64 // epoch milliseconds
+	Event string
+	Data  json.RawMessage
+	TS    int64 // epoch milliseconds
+	Origin
 }
 
 // Facts returns what filters see of the message.
 func (m Message) Facts() Facts {
-	return Facts{Event: m.Event, Service: m.Service, ModelType: m.ModelType, ModelID: m.ModelID, Data: m.Data, TS: m.TS}
+	return Facts{Event: m.Event, Data: m.Data, TS: m.TS, Origin: m.Origin}
 }

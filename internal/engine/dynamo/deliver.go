@@ -146,6 +146,7 @@ func (e *Engine) deliverRest(ctx context.Context, l *lease, r runtime, t *tally)
 			if err := e.postBatch(ctx, l, r, w.found, t); err != nil {
 				return err
 			}
+			t.delivered(w.found)
 		}
 		l.mark = w.last
 		if w.end || !enoughTime(ctx) {
@@ -179,12 +180,12 @@ func (e *Engine) declareGap(ctx context.Context, l *lease, r runtime) error {
 
 // postBatch posts messages to every live subscriber of the shard: to each of them in order, to many of them at once.
 func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []stored, t *tally) error {
-	b := newBatch(l, r, messages, t)
+	b := e.newBatch(l, r, messages, t)
 	var jobs sync.WaitGroup
 	var fault firstError
 	slots := make(chan struct{}, posts)
 	total := 0
-	for page, err := range e.shardPages(ctx, l.channelID, l.shard) {
+	for page, err := range e.listeners(ctx, l.channelID, l.shard) {
 		if err == nil && !e.holds(l) {
 			err = e.save(ctx, l, true)
 		}
@@ -198,7 +199,10 @@ func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []
 				fault.set(e.heal(ctx, l, s))
 				continue
 			}
-			sequence := b.sequence(s)
+			sequence, some := b.sequence(s)
+			if !some {
+				continue
+			}
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()

@@ -70,24 +70,26 @@ type batch struct {
 	messages []stored
 	frames   []*frames
 	excluded []excluded
+	sieves   []*sieve
 }
 
-func newBatch(l *lease, r runtime, messages []stored, t *tally) *batch {
+func (e *Engine) newBatch(l *lease, r runtime, messages []stored, t *tally) *batch {
 	b := &batch{l: l, t: t, messages: messages}
 	for _, s := range messages {
 		b.frames = append(b.frames, newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String())))
 		b.excluded = append(b.excluded, exclude(s.except))
+		b.sieves = append(b.sieves, e.sieve(s.body, s.origin))
 	}
 	return b
 }
 
-// sequence is the frames for one subscriber, one for each message; nil for one that it does not get.
-func (b *batch) sequence(s subscriber) [][]byte {
-	sequence := make([][]byte, len(b.messages))
+// sequence is the frames for one subscriber, one for each message; nil for one that it does not get. some: it gets any.
+func (b *batch) sequence(s subscriber) (sequence [][]byte, some bool) {
+	sequence = make([][]byte, len(b.messages))
 	for i, f := range b.frames {
-		if !b.excluded[i].has(s.socketID) {
-			sequence[i] = f.of(s)
+		if !b.excluded[i].has(s.socketID) && b.sieves[i].passes(s.filter) {
+			sequence[i], some = f.of(s), true
 		}
 	}
-	return sequence
+	return sequence, some
 }

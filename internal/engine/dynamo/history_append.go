@@ -68,6 +68,11 @@ func (e *Engine) take(ctx context.Context, m eureka.Message, body []byte) (runti
 	if len(m.Except) > 0 {
 		it[attrExcept] = texts(m.Except)
 	}
+	for name, value := range map[string]string{attrFrom: m.Service, attrOfType: m.ModelType, attrOfID: m.ModelID} {
+		if value != "" {
+			it[name] = text(value)
+		}
+	}
 	if last := before.number(attrLast); last != 0 {
 		it[attrBefore] = number(last)
 	}

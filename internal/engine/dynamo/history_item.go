@@ -15,6 +15,9 @@ const (
 	attrExcept = "ex"
 	attrStored = "at" // epoch milliseconds
 	attrBefore = "pa" // epoch milliseconds when the offset before was taken
+	attrFrom   = "sv" // service, model type and model id of its event, for filters; absent where earlier versions stored it
+	attrOfType = "mt"
+	attrOfID   = "mi"
 )
 
 // keptOver is how long a message stays in the table behind its end, for readers that have to know that it was there.
@@ -25,6 +28,7 @@ type stored struct {
 	offset uint64
 	seal   bool
 	body   []byte
+	origin eureka.Origin
 	except []string
 	at     int64
 	over   int64 // epoch milliseconds
@@ -47,6 +51,7 @@ func storedOf(it item) stored {
 	return stored{
 		offset: offset, seal: !it.has(attrBody), body: it.blob(attrBody), except: it.texts(attrExcept), at: it.number(attrStored),
 		over: it.number(attrExpires), before: it.number(attrBefore),
+		origin: eureka.Origin{Service: it.text(attrFrom), ModelType: it.text(attrOfType), ModelID: it.text(attrOfID)},
 	}
 }
 
@@ -60,5 +65,5 @@ func (s stored) retained(r runtime) (eureka.Retained, error) {
 	if err != nil {
 		return eureka.Retained{}, eureka.WrapError(eureka.CodeInternal, err, "a stored message cannot be read")
 	}
-	return eureka.Retained{Cursor: r.cursor(s.offset), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS}, nil
+	return eureka.Retained{Cursor: r.cursor(s.offset), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS, Origin: s.origin}, nil
 }

@@ -154,7 +154,11 @@ func (e *Engine) moveOne(ctx context.Context, from, to string, s subscriber) err
 		return err
 	}
 	all := (*sockets)(e)
-	sub := subscriptionOf(s.socketID, note)
+	subs, err := e.subscriptions(ctx, s.socketID, []item{note})
+	if err != nil {
+		return err
+	}
+	sub := subs[0]
 	sub.ChannelID = to
 	if err := all.writeNew(ctx, r, sub); err != nil {
 		if eureka.CodeOf(err) == eureka.CodeNotFound {

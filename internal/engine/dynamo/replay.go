@@ -30,6 +30,7 @@ type replay struct {
 	key                 key
 	at                  uint64 // everything up to this offset was sent
 	name                string
+	filter              filter
 
 	token string    // of this run
 	until time.Time // how long this run may post
@@ -189,8 +190,8 @@ func (p *replay) load(ctx context.Context) (state, error) {
 	case it.text(attrReplayID) != p.id:
 		return over, nil
 	}
-	p.at, p.name = it.offset(attrReplay), subscriberOf(it).called(p.channelID)
-	return under, nil
+	p.at, p.name, p.filter = it.offset(attrReplay), subscriberOf(it).called(p.channelID), filterOf(it)
+	return under, p.e.readFilters(ctx, []*filter{&p.filter})
 }
 
 type progress int
@@ -254,7 +255,7 @@ func (p *replay) send(ctx context.Context, r runtime, w walk, limit time.Duratio
 	defer cancel()
 	before := p.at
 	for _, s := range w.found {
-		if slices.Contains(s.except, p.socketID) {
+		if slices.Contains(s.except, p.socketID) || !p.e.sieve(s.body, s.origin).passes(p.filter) {
 			p.at = s.offset
 			continue
 		}

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"eureka"
 	"eureka/internal/awslocal"
+	"eureka/internal/rule"
 )
 
 // shelf is a queue whose tasks wait until the test has them done. It takes nothing from a caller that has been killed.
@@ -62,15 +64,18 @@ type scene struct {
 	next   int
 	gone   []string
 	mu     sync.Mutex
+	rules  *rule.Rules
+	failed atomic.Int64 // evaluations
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, clock: newRunningClock(1), proxy: proxied(t, 1), wires: &wires{}, queue: &shelf{}}
+	s.rules = rule.New(rule.Options{Failed: func(eureka.RuleKind) { s.failed.Add(1) }, Now: s.clock.now})
 	s.queue.dead = func() bool { return s.proxy.Usage().Crashed > 0 }
 	table := newTestTable(t)
 	change := func(o *Options) {
-		o.Now, o.Poster, o.Queue = s.clock.now, s.wires, s.queue
+		o.Now, o.Poster, o.Queue, o.Rules = s.clock.now, s.wires, s.queue, s.rules
 		o.Gone = func(_ context.Context, id string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -106,6 +106,7 @@ func alive(it item, now int64) bool {
 	return it != nil && !it.has(attrEnded) && (!it.has(attrExpires) || it.number(attrExpires) > now)
 }
 
+// subscriptionOf is without a filter, whose text may have to be read.
 func subscriptionOf(id string, it item) eureka.Subscription {
 	channelID := strings.TrimPrefix(it.text(KeySort), "c#")
 	sub := eureka.Subscription{SocketID: id, ChannelID: channelID, Name: it.text(attrName), SubscribedAt: it.number(attrAt)}

@@ -25,6 +25,7 @@ type writing struct {
 	shard   int
 	replay  string // id of the replay that has to make it live; "" for a live one
 	from    uint64 // offset behind which the replay begins
+	filter  filter
 	home    string // once it is written: the channel that has taken the subscription's channel's name as its alias; "" mostly
 }
 
@@ -38,6 +39,9 @@ func (s *sockets) Subscribe(ctx context.Context, sub eureka.Subscription) (eurek
 		return eureka.Subscribed{}, err
 	}
 	e := (*Engine)(s)
+	if sub.Filter != "" && e.options.Rules == nil {
+		return eureka.Subscribed{}, eureka.Errorf(eureka.CodeUnavailable, "this service evaluates no filters")
+	}
 	r, err := e.present(ctx, sub.ChannelID)
 	if err != nil {
 		return eureka.Subscribed{}, err
@@ -117,7 +121,8 @@ func (s *sockets) prepare(ctx context.Context, r runtime, sub eureka.Subscriptio
 	// Versions of a subscription that was taken back are not used again: they begin with the time.
 	w.version = max(w.before.number(attrVersion)+1, s.options.Now().UnixMilli()*versionsPerMilli+mathrand.Int64N(versionsPerMilli)) //nolint:gosec // it only tells two apart
 	w.shard = s.chooseShard(ctx, sub.ChannelID, r, w.before)
-	return w, nil
+	w.filter, err = (*Engine)(s).keepFilter(ctx, sub.Filter, w.socket)
+	return w, err
 }
 
 // writeOnce stores both items of a subscription. When the socket ended, the channel was deleted, or the subscription was taken back, meanwhile, nothing
@@ -187,6 +192,7 @@ func (w writing) items(mirror key, now int64) (note, entry item) {
 	note[attrShard], note[attrAt] = number(int64(w.shard)), number(w.sub.SubscribedAt)
 	for _, it := range []item{note, entry} {
 		it[attrVersion] = number(w.version)
+		w.filter.describe(it)
 		if w.sub.Name != w.sub.ChannelID {
 			it[attrName] = text(w.sub.Name)
 		}

@@ -25,6 +25,7 @@ type subscriber struct {
 	replayID    string
 	moved       int64 // epoch milliseconds when its replay last did
 	version     int64
+	filter      filter
 }
 
 func shardKey(channelID string, shard int) string {
@@ -42,7 +43,7 @@ func subscriberOf(it item) subscriber {
 	return subscriber{
 		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName),
 		replaying: it.has(attrReplay), replayID: it.text(attrReplayID), moved: it.number(attrMoved),
-		version: it.number(attrVersion),
+		version: it.number(attrVersion), filter: filterOf(it),
 	}
 }
 
@@ -68,6 +69,24 @@ func (e *Engine) shardPages(ctx context.Context, channelID string, shard int) it
 				if !expired(it, now) {
 					page = append(page, subscriberOf(it))
 				}
+			}
+			if !yield(page, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// listeners is shardPages with the texts of filters, for who has a message for them.
+func (e *Engine) listeners(ctx context.Context, channelID string, shard int) iter.Seq2[[]subscriber, error] {
+	return func(yield func([]subscriber, error) bool) {
+		for page, err := range e.shardPages(ctx, channelID, shard) {
+			if err == nil {
+				filters := make([]*filter, len(page))
+				for i := range page {
+					filters[i] = &page[i].filter
+				}
+				err = e.readFilters(ctx, filters)
 			}
 			if !yield(page, err) || err != nil {
 				return

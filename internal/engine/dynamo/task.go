@@ -18,13 +18,17 @@ type Task struct {
 	Kind    TaskKind `json:"kind"`
 	Channel string   `json:"channel,omitempty"` // id
 	Shard   int      `json:"shard,omitempty"`
-	Body    []byte   `json:"body,omitempty"`    // what protocol.MessageBody made
-	Except  []string `json:"except,omitempty"`  // hashes of socket ids
-	Sockets []string `json:"sockets,omitempty"` // TaskSend; TaskReplay: one
-	Replay  string   `json:"replay,omitempty"`  // id of a TaskReplay
-	Entry   string   `json:"entry,omitempty"`   // sort key of the subscriber, of a TaskReplay
-	Early   bool     `json:"early,omitempty"`   // of a TaskReplay or a TaskMove that was queued before what it follows
-	Frames  [][]byte `json:"frames,omitempty"`
-	Since   int64    `json:"since,omitempty"`   // epoch milliseconds when the work began; it is given up after a while
-	Attempt int      `json:"attempt,omitempty"` // how often it was put back already
+	Body    []byte   `json:"body,omitempty"` // what protocol.MessageBody made
+	// Where Body comes from, for filters; absent in tasks of earlier versions.
+	Service   string   `json:"service,omitempty"`
+	ModelType string   `json:"modelType,omitempty"`
+	ModelID   string   `json:"modelId,omitempty"`
+	Except    []string `json:"except,omitempty"`  // hashes of socket ids
+	Sockets   []string `json:"sockets,omitempty"` // TaskSend; TaskReplay: one
+	Replay    string   `json:"replay,omitempty"`  // id of a TaskReplay
+	Entry     string   `json:"entry,omitempty"`   // sort key of the subscriber, of a TaskReplay
+	Early     bool     `json:"early,omitempty"`   // of a TaskReplay or a TaskMove that was queued before what it follows
+	Frames    [][]byte `json:"frames,omitempty"`
+	Since     int64    `json:"since,omitempty"`   // epoch milliseconds when the work began; it is given up after a while
+	Attempt   int      `json:"attempt,omitempty"` // how often it was put back already
 }
