@@ -1,8 +1,10 @@
 package core
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"eureka"
@@ -92,7 +94,7 @@ func (c *Core) rewrite(run eureka.RuleRun, t target, m eureka.Message) (_ eureka
 
 // filterFor is the filter of somebody's subscription to a channel: what they ask for, and what their credential restricts them to, under whichever of
 // its names they use.
-func (c *Core) filterFor(who eureka.Identity, t target, name, asked string) (string, error) {
+func (c *Core) filterFor(who eureka.Identity, t target, name, asked string) (filter string, err error) {
 	filters := who.Filters(t.id, t.alias, name)
 	if asked == "" && len(filters) == 0 {
 		return "", nil
@@ -100,7 +102,10 @@ func (c *Core) filterFor(who eureka.Identity, t target, name, asked string) (str
 	if len(asked) > eureka.MaxRuleLength {
 		return "", eureka.FieldError("filter", "is %d bytes long, the limit is %d", len(asked), eureka.MaxRuleLength)
 	}
-	restriction, err := c.rules.Join(filters...)
+	restriction := ""
+	if len(filters) > 0 {
+		restriction, err = c.rules.Join(filters...)
+	}
 	if err != nil {
 		c.log.Warn("the filter of a credential cannot be used", slog.String("user", who.User), slog.Any("error", err))
 		return "", eureka.Errorf(eureka.CodeForbidden, "the credential's filter for this channel cannot be used: %s", eureka.MessageOf(err))
@@ -109,6 +114,36 @@ func (c *Core) filterFor(who eureka.Identity, t target, name, asked string) (str
 		return restriction, nil
 	}
 	return c.rules.Join(append(filters, asked)...)
+}
+
+// RuleTrial is what a rule makes of a sample.
+type RuleTrial struct {
+	Valid   bool            `json:"valid" doc:"The rule compiles."`
+	Error   string          `json:"error,omitempty" doc:"What is wrong with the rule, with line and column, or with the rule on this sample."`
+	Result  json.RawMessage `json:"result,omitempty" doc:"The result on the sample: true or false, or of a transform any JSON value."`
+	Missing string          `json:"missing,omitempty" doc:"A field that the rule asks for and the sample lacks: the rule does not pass."`
+}
+
+// CheckRule compiles a rule, and evaluates it on a sample if there is one. What is wrong with the rule is part of the answer and no error.
+func (c *Core) CheckRule(_ context.Context, who eureka.Identity, kind eureka.RuleKind, text string, sample *eureka.RuleSubject) (RuleTrial, error) {
+	if err := c.may(who, eureka.ScopeManage); err != nil {
+		return RuleTrial{}, err
+	}
+	if !slices.Contains(eureka.RuleKinds(), kind) {
+		return RuleTrial{}, eureka.FieldError("kind", "must be one of filter, transform, subscription, subscribe, publish")
+	}
+	err := c.rules.Check(kind, text)
+	if err != nil && eureka.CodeOf(err) != eureka.CodeInvalid {
+		return RuleTrial{}, err
+	}
+	trial := RuleTrial{Valid: err == nil}
+	if err == nil && sample != nil {
+		trial.Result, trial.Missing, err = c.rules.Try(kind, text, *sample)
+	}
+	if err != nil {
+		trial.Error = eureka.MessageOf(err)
+	}
+	return trial, nil
 }
 
 // RuleFailure is the last failure of a rule.
@@ -162,8 +197,11 @@ type noRules struct{}
 
 func errNoRules() error { return eureka.Errorf(eureka.CodeUnavailable, "rules are not available here") }
 
-func (noRules) Check(eureka.RuleKind, string) error          { return errNoRules() }
-func (noRules) Join(...string) (string, error)               { return "", errNoRules() }
+func (noRules) Check(eureka.RuleKind, string) error { return errNoRules() }
+func (noRules) Join(...string) (string, error)      { return "", errNoRules() }
+func (noRules) Try(eureka.RuleKind, string, eureka.RuleSubject) (json.RawMessage, string, error) {
+	return nil, "", errNoRules()
+}
 func (noRules) On(eureka.RuleSubject) eureka.RuleRun         { return noRules{} }
 func (noRules) Passes(eureka.RuleKind, string) (bool, error) { return false, errNoRules() }
 func (noRules) Transform(string) (json.RawMessage, error)    { return nil, errNoRules() }

@@ -179,7 +179,7 @@ func (e *Engine) declareGap(ctx context.Context, l *lease, r runtime) error {
 
 // postBatch posts messages to every live subscriber of the shard: to each of them in order, to many of them at once.
 func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []stored, t *tally) error {
-	b := newBatch(l, r, messages, t)
+	b := e.newBatch(l, r, messages, t)
 	var jobs sync.WaitGroup
 	var fault firstError
 	slots := make(chan struct{}, posts)

@@ -34,6 +34,8 @@ type Options struct {
 	Table  string // its name
 	Poster Poster
 	Queue  Queue
+	// Rules evaluates the filters of subscriptions; without it subscribers with filters get nothing.
+	Rules eureka.Rules
 	// Gone is told of each socket that a post found ended, so that its end is reported. It may be told twice; nil for nobody.
 	Gone func(ctx context.Context, socketID string)
 	Now  func() time.Time // nil means time.Now

@@ -46,14 +46,14 @@ func (e *Engine) deliverNow(ctx context.Context, m eureka.Message, body []byte) 
 	if r.shards > 1 {
 		tasks := make([]Task, r.shards)
 		for shard := range tasks {
-			tasks[shard] = Task{Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: hashes(m.Except), Since: e.nowMillis()}
+			tasks[shard] = Task{Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: hashes(m.Except), Origin: originOf(m.Origin), Since: e.nowMillis()}
 		}
 		return e.deferred(ctx, m, tasks)
 	}
 	var t tally
 	posting, cancel := inTime(ctx)
 	defer cancel()
-	err = e.broadcast(ctx, posting, broadcast{channelID: m.ChannelID, body: body, except: exclude(m.Except)}, &t)
+	err = e.broadcast(ctx, posting, broadcast{channelID: m.ChannelID, body: body, except: exclude(m.Except), origin: m.Origin}, &t)
 	return t.delivery(), err
 }
 

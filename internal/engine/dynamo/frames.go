@@ -3,6 +3,7 @@ package dynamo
 import (
 	"slices"
 
+	"eureka"
 	"eureka/internal/protocol"
 )
 
@@ -11,13 +12,18 @@ type frames struct {
 	channelID string
 	body      []byte
 	byName    map[string][]byte
+	filter    filter
 }
 
-func newFrames(channelID string, body []byte) *frames {
-	return &frames{channelID: channelID, body: body, byName: map[string][]byte{}}
+func (e *Engine) newFrames(channelID string, body []byte, origin eureka.Origin) *frames {
+	return &frames{channelID: channelID, body: body, byName: map[string][]byte{}, filter: filter{rules: e.options.Rules, facts: protocol.FactsOf(body, origin)}}
 }
 
+// of is the frame for a subscriber; nil when its filter does not pass the message.
 func (f *frames) of(s subscriber) []byte {
+	if !f.filter.passes(s.filter) {
+		return nil
+	}
 	name := s.called(f.channelID)
 	frame := f.byName[name]
 	if frame == nil {
@@ -25,6 +31,27 @@ func (f *frames) of(s subscriber) []byte {
 		f.byName[name] = frame
 	}
 	return frame
+}
+
+// filter evaluates the filters of subscriptions on one message, each once; its data is decoded once.
+type filter struct {
+	rules eureka.Rules
+	facts func() eureka.Facts // nil for what is not filtered
+	run   eureka.RuleRun
+}
+
+func (f *filter) passes(text string) bool {
+	if text == "" || f.facts == nil {
+		return true
+	}
+	if f.rules == nil {
+		return false
+	}
+	if f.run == nil {
+		f.run = f.rules.On(eureka.RuleSubject{Facts: f.facts()})
+	}
+	passed, err := f.run.Passes(eureka.RuleSubscription, text)
+	return passed && err == nil
 }
 
 // excluded are the sockets that a message leaves out. Tasks carry hashes in place of ids, of which a thousand could be more than a queue's message takes.
@@ -72,10 +99,10 @@ type batch struct {
 	excluded []excluded
 }
 
-func newBatch(l *lease, r runtime, messages []stored, t *tally) *batch {
+func (e *Engine) newBatch(l *lease, r runtime, messages []stored, t *tally) *batch {
 	b := &batch{l: l, t: t, messages: messages}
 	for _, s := range messages {
-		b.frames = append(b.frames, newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String())))
+		b.frames = append(b.frames, e.newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String()), s.origin))
 		b.excluded = append(b.excluded, exclude(s.except))
 	}
 	return b

@@ -14,6 +14,7 @@ const (
 	attrBody   = "b"
 	attrExcept = "ex"
 	attrStored = "at" // epoch milliseconds
+	attrFrom   = "og" // service, model type and model id, of an event's message
 	attrBefore = "pa" // epoch milliseconds when the offset before was taken
 )
 
@@ -26,6 +27,7 @@ type stored struct {
 	seal   bool
 	body   []byte
 	except []string
+	origin eureka.Origin
 	at     int64
 	over   int64 // epoch milliseconds
 	before int64
@@ -45,7 +47,7 @@ func storedOf(it item) stored {
 		offset = 0 // of an item that this package did not write
 	}
 	return stored{
-		offset: offset, seal: !it.has(attrBody), body: it.blob(attrBody), except: it.texts(attrExcept), at: it.number(attrStored),
+		offset: offset, seal: !it.has(attrBody), body: it.blob(attrBody), except: it.texts(attrExcept), at: it.number(attrStored), origin: readOrigin(it),
 		over: it.number(attrExpires), before: it.number(attrBefore),
 	}
 }
@@ -60,5 +62,19 @@ func (s stored) retained(r runtime) (eureka.Retained, error) {
 	if err != nil {
 		return eureka.Retained{}, eureka.WrapError(eureka.CodeInternal, err, "a stored message cannot be read")
 	}
-	return eureka.Retained{Cursor: r.cursor(s.offset), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS}, nil
+	return eureka.Retained{Cursor: r.cursor(s.offset), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS, Origin: s.origin}, nil
+}
+
+// writeOrigin notes where a message's event comes from.
+func writeOrigin(it item, o eureka.Origin) {
+	if o != (eureka.Origin{}) {
+		it[attrFrom] = texts([]string{o.Service, o.ModelType, o.ModelID})
+	}
+}
+
+func readOrigin(it item) eureka.Origin {
+	if parts := it.texts(attrFrom); len(parts) == 3 {
+		return eureka.Origin{Service: parts[0], ModelType: parts[1], ModelID: parts[2]}
+	}
+	return eureka.Origin{}
 }

@@ -66,12 +66,13 @@ type broadcast struct {
 	shard     int
 	body      []byte
 	except    excluded
+	origin    eureka.Origin
 	live      bool // not for those with a replay
 }
 
 // broadcast posts a message. What cannot be posted now is put into the queue. posting is the context of the posts.
 func (e *Engine) broadcast(ctx, posting context.Context, b broadcast, t *tally) error {
-	frames := newFrames(b.channelID, b.body)
+	frames := e.newFrames(b.channelID, b.body, b.origin)
 	var again retries
 	var jobs sync.WaitGroup
 	slots := make(chan struct{}, posts)
@@ -88,6 +89,9 @@ func (e *Engine) broadcast(ctx, posting context.Context, b broadcast, t *tally) 
 				continue
 			}
 			frame := frames.of(s)
+			if frame == nil {
+				continue
+			}
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()

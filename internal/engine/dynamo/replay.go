@@ -28,7 +28,7 @@ type replay struct {
 	shard               int
 	key                 key
 	at                  uint64 // everything up to this offset was sent
-	name                string
+	name, filter        string
 
 	token string    // of this run
 	until time.Time // how long this run may post
@@ -188,7 +188,7 @@ func (p *replay) load(ctx context.Context) (state, error) {
 	case it.text(attrReplayID) != p.id:
 		return over, nil
 	}
-	p.at, p.name = it.offset(attrReplay), subscriberOf(it).called(p.channelID)
+	p.at, p.name, p.filter = it.offset(attrReplay), subscriberOf(it).called(p.channelID), it.text(attrPasses)
 	return under, nil
 }
 
@@ -253,6 +253,11 @@ func (p *replay) send(ctx context.Context, r runtime, w walk) (progress, error) 
 	for _, s := range w.found {
 		if slices.Contains(s.except, p.socketID) {
 			p.at = s.offset
+			continue
+		}
+		f := filter{rules: p.e.options.Rules, facts: protocol.FactsOf(s.body, s.origin)}
+		if !f.passes(p.filter) {
+			p.at = s.offset // no hole: a later resume reads and filters it again
 			continue
 		}
 		frame := protocol.AppendMessage(nil, p.name, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String()))

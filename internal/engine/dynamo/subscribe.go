@@ -164,6 +164,9 @@ func (w writing) items(mirror key, now int64) (note, entry item) {
 		if w.sub.Name != w.sub.ChannelID {
 			it[attrName] = text(w.sub.Name)
 		}
+		if w.sub.Filter != "" {
+			it[attrPasses] = text(w.sub.Filter)
+		}
 		if w.socket.has(KeyTTL) {
 			it[KeyTTL] = w.socket[KeyTTL]
 		}

@@ -21,6 +21,7 @@ type subscriber struct {
 	socketID    string
 	connectedAt int64
 	name        string // "" where the client uses the channel's id
+	filter      string // a rule, "" for none
 	replaying   bool
 	replayID    string
 	moved       int64 // epoch milliseconds when its replay last did
@@ -39,7 +40,7 @@ func subscriberOf(it item) subscriber {
 	k := it.key()
 	at := min(stampDigits, len(k.sk))
 	return subscriber{
-		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName),
+		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName), filter: it.text(attrPasses),
 		replaying: it.has(attrReplay), replayID: it.text(attrReplayID), moved: it.number(attrMoved),
 	}
 }

@@ -27,7 +27,7 @@ func (e *Engine) Work(ctx context.Context, t Task) error {
 	case TaskFanout:
 		posting, cancel := inTime(ctx)
 		defer cancel()
-		return e.broadcast(ctx, posting, broadcast{channelID: t.Channel, shard: t.Shard, body: t.Body, except: excludeHashed(t.Except)}, nil)
+		return e.broadcast(ctx, posting, broadcast{channelID: t.Channel, shard: t.Shard, body: t.Body, except: excludeHashed(t.Except), origin: t.origin()}, nil)
 	case TaskDeliver:
 		return e.patiently(ctx, t, e.deliver(ctx, t.Channel, t.Shard, workTurns, nil))
 	case TaskReplay:
