@@ -14,15 +14,22 @@ type ChannelView struct {
 	Subscribed *int `json:"subscribed,omitempty"`
 	// Messages is about how many messages the channel retains; nil without history, or when it cannot be told now.
 	Messages *int `json:"messages,omitempty" doc:"About how many messages it retains; absent without history, or when that cannot be told now."`
+	// LastError is the last failure of one of its rules that this process saw since they changed; nil for none.
+	LastError *RuleFailure `json:"lastError,omitempty"`
 }
 
 // ChannelPatch changes the fields that are not nil.
 type ChannelPatch struct {
 	Alias, Service, ModelType, ModelID, Name, Desc *string
 	Presence                                       *bool
+	Filter, Transform                              *string
+	Access                                         *AccessPatch
 	History                                        **eureka.Retention // a nil *eureka.Retention switches history off
 	Revision                                       uint64             // when not 0, the revision the caller saw: a newer one is CodeConflict
 }
+
+// AccessPatch changes the rules of access that are not nil.
+type AccessPatch struct{ Subscribe, Publish *string }
 
 // maxUpdateTries bounds how often an update without a revision is tried again after another writer came first.
 const maxUpdateTries = 20
@@ -33,7 +40,13 @@ func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka
 		return ChannelView{}, err
 	}
 	ch.History = withDefaults(ch.History)
+	if ch.Access != nil && *ch.Access == (eureka.Access{}) {
+		ch.Access = nil
+	}
 	if err := ch.Validate(); err != nil {
+		return ChannelView{}, err
+	}
+	if err := c.checkRules(ch); err != nil {
 		return ChannelView{}, err
 	}
 	now := c.nowMillis()
@@ -42,6 +55,7 @@ func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka
 	if err != nil {
 		return ChannelView{}, err
 	}
+	c.failures.forget(created.ID)
 	if created.History != nil {
 		c.forget(ctx, created.ID) // of a channel that had this id before
 	}
@@ -81,9 +95,17 @@ func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name stri
 		if err := ch.Validate(); err != nil {
 			return ChannelView{}, err
 		}
+		if p.changesRules() {
+			if err := c.checkRules(ch); err != nil {
+				return ChannelView{}, err
+			}
+		}
 		updated, err := c.ports.Channels.Update(ctx, ch)
 		switch {
 		case err == nil:
+			if p.changesRules() {
+				c.failures.forget(updated.ID)
+			}
 			if p.History != nil && updated.History == nil {
 				// Were it switched on again, what was published in between would be a hole that nobody notices.
 				if err := c.ports.History.Forget(context.WithoutCancel(ctx), updated.ID); err != nil {
@@ -147,7 +169,7 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 	retained := c.retained(ctx, page.Items)
 	views := make([]ChannelView, 0, len(page.Items))
 	for _, ch := range page.Items {
-		view := ChannelView{Channel: ch, Messages: retained[ch.ID]}
+		view := ChannelView{Channel: ch, Messages: retained[ch.ID], LastError: c.failures.of(ch.ID)}
 		if err == nil {
 			n := counts[ch.ID]
 			view.Subscribed = &n
@@ -158,7 +180,7 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 }
 
 func (c *Core) view(ctx context.Context, ch eureka.Channel) ChannelView {
-	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID), Messages: c.retained(ctx, []eureka.Channel{ch})[ch.ID]}
+	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID), Messages: c.retained(ctx, []eureka.Channel{ch})[ch.ID], LastError: c.failures.of(ch.ID)}
 }
 
 // retained returns how many messages the channels with history retain, of which that is known now.
@@ -233,6 +255,8 @@ func (p ChannelPatch) apply(ch *eureka.Channel) {
 		{p.ModelID, &ch.ModelID},
 		{p.Name, &ch.Name},
 		{p.Desc, &ch.Desc},
+		{p.Filter, &ch.Filter},
+		{p.Transform, &ch.Transform},
 	} {
 		if f.from != nil {
 			*f.to = *f.from
@@ -241,9 +265,30 @@ func (p ChannelPatch) apply(ch *eureka.Channel) {
 	if p.Presence != nil {
 		ch.Presence = *p.Presence
 	}
+	if p.Access != nil {
+		ch.Access = p.Access.applied(accessOf(*ch))
+	}
 	if p.History != nil {
 		ch.History = withDefaults(*p.History)
 	}
+}
+
+// applied returns the rules of access as they are then, nil for none.
+func (p AccessPatch) applied(a eureka.Access) *eureka.Access {
+	if p.Subscribe != nil {
+		a.Subscribe = *p.Subscribe
+	}
+	if p.Publish != nil {
+		a.Publish = *p.Publish
+	}
+	if a == (eureka.Access{}) {
+		return nil
+	}
+	return &a
+}
+
+func (p ChannelPatch) changesRules() bool {
+	return p.Filter != nil || p.Transform != nil || p.Access != nil
 }
 
 func withDefaults(r *eureka.Retention) *eureka.Retention {

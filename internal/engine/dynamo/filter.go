@@ -10,7 +10,7 @@ import (
 	"eureka"
 )
 
-// attrFilter is the filter of a subscription: its text, or as bytes the name of a longer one that has an item of its own.
+// attrFilter is the filter of a channel, and that of a subscription: its text, or as bytes the name of a longer one that has an item of its own.
 const attrFilter = "f"
 
 // Where filters are kept. Deliveries read a subscriber's item for every message, so that a long text stands in an item of its own, once for all who have
