@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"eureka"
 	"eureka/internal/config"
@@ -42,34 +43,33 @@ func listen(ctx context.Context, s config.Settings, log *slog.Logger) (net.Liste
 	}
 }
 
-// patient is a listener whose process may run out of descriptors. net/http tries again then, less and less often, up to once a second; this says so
-// once, and once more when it is over.
+// quiet is how long nothing more is said of descriptors that have run out: they come and go then.
+const quiet = time.Minute
+
+// patient is a listener whose process may run out of descriptors. net/http tries again then, less and less often, up to once a second; this says
+// so, once.
 type patient struct {
 	net.Listener
 
-	log *slog.Logger
-	mu  sync.Mutex
-	out bool
+	log  *slog.Logger
+	mu   sync.Mutex
+	said time.Time
 }
 
 // Accept implements net.Listener.
 func (p *patient) Accept() (net.Conn, error) {
 	c, err := p.Listener.Accept()
-	out := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
-	if err == nil || out {
-		p.note(out)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		p.warn(time.Now())
 	}
 	return c, err
 }
 
-func (p *patient) note(out bool) {
+func (p *patient) warn(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case out && !p.out:
+	if now.Sub(p.said) > quiet {
+		p.said = now
 		p.log.Warn("no connection can be accepted: the process has as many open files as it may (see ulimit -n); those that are open go on")
-	case !out && p.out:
-		p.log.Info("connections are accepted again")
 	}
-	p.out = out
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,8 +58,9 @@ type Gateway struct {
 	admission *admission
 	stop      chan struct{} // closed to end the sweeper
 
-	registry registry
-	loops    loops // none where each socket has a goroutine
+	registry  registry
+	connected atomic.Int64 // handshakes that became sockets
+	loops     loops        // none where each socket has a goroutine
 
 	mu       sync.Mutex
 	draining bool

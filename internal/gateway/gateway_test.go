@@ -348,7 +348,9 @@ func testFragmentsAndPings(t *testing.T, how Sockets) {
 	}
 }
 
-func TestFrameBehindTheHandshakeInOnePacket(t *testing.T) { both(t, testFrameBehindTheHandshakeInOnePacket) }
+func TestFrameBehindTheHandshakeInOnePacket(t *testing.T) {
+	both(t, testFrameBehindTheHandshakeInOnePacket)
+}
 
 func testFrameBehindTheHandshakeInOnePacket(t *testing.T, how Sockets) {
 	w := newWorld(t, how, Limits{})
@@ -358,7 +360,9 @@ func testFrameBehindTheHandshakeInOnePacket(t *testing.T, how Sockets) {
 	}
 }
 
-func TestFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T) { both(t, testFloodOfPingsIsAnsweredWithoutAQueue) }
+func TestFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T) {
+	both(t, testFloodOfPingsIsAnsweredWithoutAQueue)
+}
 
 func testFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T, how Sockets) {
 	w := newWorld(t, how, Limits{})

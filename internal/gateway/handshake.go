@@ -74,12 +74,13 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	g.metrics.connects.WithLabelValues("ok").Inc()
+	g.connected.Add(1)
 	s.expiresAt = result.ExpiresAt
 	s.bind()
 	s.release(result.Frames)
 	g.checkRevoked(s)
 	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
-	path.start(s, early) //nolint:contextcheck // a socket outlives its handshake
+	path.start(s, early)
 	return nil
 }
 

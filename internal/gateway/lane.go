@@ -264,7 +264,7 @@ func (s *seat) get(b *batch) {
 		return
 	}
 	for i, f := range b.frames {
-		if b.after+uint64(i) >= from && !slices.Contains(f.except, id) { //nolint:gosec // an index
+		if b.after+uint64(i) >= from && !slices.Contains(f.except, id) {
 			s.conn.queue(f.bytes, 1)
 		}
 	}

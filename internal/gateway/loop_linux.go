@@ -117,7 +117,7 @@ func newLoop(g *Gateway) (*loop, error) {
 		err = unix.SetNonblock(poll, true) // which tells os that it can be polled
 	}
 	if err == nil {
-		l.file = os.NewFile(uintptr(poll), "epoll") //nolint:gosec // a descriptor
+		l.file = os.NewFile(uintptr(poll), "epoll")
 		l.raw, err = l.file.SyscallConn()
 	}
 	if err != nil {

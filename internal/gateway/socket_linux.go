@@ -208,22 +208,8 @@ func (s *stream) writable() {
 
 // read takes what a socket has sent, up to one buffer. ended tells that the peer sends no more.
 func (l *loop) read(s *stream, ended bool) {
-	s.mu.Lock()
-	fd, cut, busy := int(s.poll.fd), s.poll.cut, s.poll.busy
-	if !s.poll.open {
-		fd = -1 // start asks again
-	}
-	if busy {
-		s.poll.again = true
-	}
-	s.mu.Unlock()
-	switch {
-	case fd < 0:
-		return
-	case cut:
-		l.lose(s)
-		return
-	case busy:
+	fd, ok := l.readable(s)
+	if !ok {
 		return
 	}
 	if x := s.poll.extra; x != nil && x.early != nil {
@@ -257,6 +243,22 @@ func (l *loop) read(s *stream, ended bool) {
 			}
 		}
 	}
+}
+
+// readable returns the descriptor of a stream that is to be read now. What is to be closed is closed.
+func (l *loop) readable(s *stream) (fd int, ok bool) {
+	s.mu.Lock()
+	fd, cut, busy := int(s.poll.fd), s.poll.cut, s.poll.busy
+	ok = s.poll.open && fd >= 0 // before it is open start asks again
+	if busy {
+		s.poll.again = true
+	}
+	s.mu.Unlock()
+	if ok && cut {
+		l.lose(s)
+		return 0, false
+	}
+	return fd, ok && !busy
 }
 
 // feed takes apart what was read. It reports false when a worker has something to handle now; more says that there is more to read then.

@@ -26,7 +26,9 @@ func body(t testing.TB, data string) []byte {
 	return b
 }
 
-func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) { both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything) }
+func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
+	both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything)
+}
 
 func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, how Sockets) {
 	w := newWorld(t, how, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
@@ -54,6 +56,44 @@ func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, ho
 		t.Error(err)
 	}
 	eventually(t, "the slow socket is gone", func() bool { return w.hub.Sockets() == 1 })
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseSlowConsumer {
+		t.Errorf("it ended with %v", code)
+	}
+}
+
+// TestASocketThatReadsAByteAtATime is closed as too slow in the end, and holds up nobody.
+func TestASocketThatReadsAByteAtATime(t *testing.T) { both(t, testASocketThatReadsAByteAtATime) }
+
+func testASocketThatReadsAByteAtATime(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueFrames: 16})
+	slow, _ := w.raw(nil)
+	reader := w.dial("?channels=A")
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		one := make([]byte, 1)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := slow.Read(one); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
+	gone := func() bool { _, ok := w.handler.ended.Load("s1"); return ok }
+	for deadline := time.Now().Add(patience); !gone(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not closed")
+		}
+		w.hub.Deliver("A", text)
+		w.read(reader)
+	}
 	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseSlowConsumer {
 		t.Errorf("it ended with %v", code)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"runtime/debug"
 	"time"
 
 	"eureka"
@@ -27,6 +28,7 @@ func (g *Gateway) sweep() {
 	defer ticker.Stop()
 	var streams []*stream
 	next, tidied := 0, time.Now()
+	var crowd crowd
 	for {
 		select {
 		case <-g.stop:
@@ -39,10 +41,36 @@ func (g *Gateway) sweep() {
 			if now.Sub(tidied) > tidyInterval {
 				tidied = now
 				g.admission.tidy(now)
+				if crowd.settled(g.connected.Load()) {
+					go debug.FreeOSMemory()
+				}
 			}
 			clear(streams) // what has ended must not stay in memory
 		}
 	}
+}
+
+// crowdSize is how many handshakes in one interval are a crowd.
+const crowdSize = 1000
+
+// crowd notices when many clients have come at once. Their handshakes need much more memory than the sockets that they become, and
+// the runtime would keep it for minutes.
+type crowd struct {
+	connected int64
+	here      bool
+}
+
+// settled is asked in intervals, with the number of handshakes so far. It reports true once when a crowd has come and no more of it comes.
+func (c *crowd) settled(connected int64) bool {
+	came := connected - c.connected
+	c.connected = connected
+	if came >= crowdSize {
+		c.here = true
+		return false
+	}
+	was := c.here
+	c.here = false
+	return was
 }
 
 func (g *Gateway) sweepOne(s *stream, now time.Time) {

@@ -11,29 +11,29 @@ import (
 
 // pollNow returns how many events there are.
 func pollNow(poll int, events []unix.EpollEvent) int {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0) //nolint:gosec // the kernel is given memory that lives as long as the call
 	if errno != 0 {
 		return 0
 	}
-	return int(n) //nolint:gosec // at most len(events)
+	return int(n)
 }
 
 // receive reads what is there into b.
 func receive(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0) //nolint:gosec // the kernel is given memory that lives as long as the call
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), 0 //nolint:gosec // at most len(b)
+	return int(n), 0
 }
 
 // send writes as much of b as the kernel takes.
 func send(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0) //nolint:gosec // the kernel is given memory that lives as long as the call
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), 0 //nolint:gosec // at most len(b)
+	return int(n), 0
 }
 
 // sendAll is send for the first of several chunks, with one call.
@@ -47,9 +47,9 @@ func sendAll(fd int, chunks []chunk) (int, syscall.Errno) {
 	}
 	message := unix.Msghdr{Iov: &pieces[0]}
 	message.SetIovlen(len(chunks))
-	n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) //nolint:gosec // the kernel is given memory that lives as long as the call
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), 0 //nolint:gosec // a number of bytes
+	return int(n), 0
 }
