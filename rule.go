@@ -50,6 +50,9 @@ type Rules interface {
 	// Join returns the canonical text of the filter that passes what all of them pass; "" among them is none. CodeInvalid for one that does
 	// not compile, and when the result is over MaxFilterLength.
 	Join(filters ...string) (string, error)
+	// Try evaluates a rule for somebody who writes it; failures are neither counted nor logged. The result is JSON. missing says which field the sample
+	// lacks, on account of which a rule that returns a bool does not pass.
+	Try(kind RuleKind, text string, sample RuleSubject) (result json.RawMessage, missing string, err error)
 	// On evaluates rules on a subject, whose data is decoded once.
 	On(s RuleSubject) RuleRun
 }

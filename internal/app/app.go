@@ -25,6 +25,7 @@ import (
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
 	"eureka/internal/problem"
+	"eureka/internal/rule"
 )
 
 // Limits of the listener that are no settings: they only keep a hostile peer from holding a connection for nothing.
@@ -113,12 +114,13 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hub := gateway.NewHub(gateway.HubOptions{Metrics: registry})
+	rules := rule.New(rule.Options{Failed: newFailed(registry), Log: a.options.Log})
+	hub := gateway.NewHub(gateway.HubOptions{Metrics: registry, NewSelector: func() gateway.Selector { return rules.NewSet() }})
 	a.engine, err = natsengine.Open(ctx, natsengine.Options{
 		URL: s.NATS, DataDir: s.DataDir, Node: a.node, Namespace: s.Namespace, Replicas: s.Replicas,
 		SyncAlways: syncAlways, SyncInterval: syncInterval, HistoryBytes: int64(s.MaxHistoryBytes), CacheBytes: int64(s.HistoryCacheBytes),
 		CredentialsChanged: a.closeRevoked,
-		Registry:           hub, Delivery: hub, Replays: hub, Log: a.options.Log, Metrics: registry,
+		Registry:           hub, Delivery: hub, Replays: hub, Rules: rules, Log: a.options.Log, Metrics: registry,
 	})
 	if err != nil {
 		return err
@@ -134,7 +136,7 @@ func (a *App) open(ctx context.Context) error {
 			History: a.engine.History(), Requests: a.engine.Requests(), Credentials: a.engine.Credentials(),
 		},
 		Node: a.node, AllowUndeclared: s.AllowUndeclared(), Verify: who.verify(),
-		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Limited: limited, Log: a.options.Log,
+		MaxSubscriptions: s.MaxSubscriptions, MaxAge: s.MaxAge, Limited: limited, Rules: rules, Log: a.options.Log,
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"eureka"
 	"eureka/internal/auth"
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
@@ -22,6 +23,18 @@ type parts struct {
 	access   *access
 	registry *prometheus.Registry
 	limited  func(setting string)
+}
+
+// newFailed counts evaluations of rules that failed, by their kind.
+func newFailed(registry *prometheus.Registry) func(kind eureka.RuleKind) {
+	failed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "eureka_rule_errors_total", Help: "Evaluations of rules that failed, by the kind of rule.",
+	}, []string{"kind"})
+	registry.MustRegister(failed)
+	for _, kind := range eureka.RuleKinds() {
+		failed.WithLabelValues(string(kind))
+	}
+	return func(kind eureka.RuleKind) { failed.WithLabelValues(string(kind)).Inc() }
 }
 
 // newLimited counts refusals by the setting whose limit was reached. All that can be counted is there from the start, with 0.

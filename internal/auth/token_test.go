@@ -49,7 +49,7 @@ func TestVerifyEachAlgorithm(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if diff := cmp.Diff(want, got); diff != "" {
+					if diff := cmp.Diff(want, withoutClaims(got)); diff != "" {
 						t.Error(diff)
 					}
 					got.Channels[0] = "*" // is the caller's own
@@ -125,7 +125,13 @@ func TestVerifyClaims(t *testing.T) {
 		{"mark with wildcard inside", c{"sub": "a*a"}, "channels"},
 		{"mark with bad letters", c{"sub": "ada@example.com"}, "channels"},
 		{"mark within itself", c{"sub": "{sub}"}, "channels"},
-		{"filters", c{"filters": c{"news": "data.id == 1"}}, "filters"},
+		{"filters of another kind", c{"filters": c{"news": 1}}, "filters"},
+		{"empty filter", c{"filters": c{"news": " "}}, "filters"},
+		{"long filter", c{"filters": c{"news": strings.Repeat("x", 4097)}}, "filters"},
+		{"filters for no pattern", c{"filters": c{"a b": "true"}}, "filters"},
+		{"filters twice", c{"filters": raw(`{"news":"true","news":"false"}`)}, "filters"},
+		{"filters null", c{"filters": raw(`null`)}, "filters"},
+		{"filter of nobody", c{"sub": nil, "channels": nil, "filters": c{"{sub}": "true"}}, "filters"},
 		{"filters of another type", c{"filters": []string{}}, "filters"},
 		{"mark too long", c{"sub": "ada", "channels": []string{strings.Repeat("{sub}", 200)}}, "channels"},
 	} {
@@ -183,10 +189,37 @@ func TestVerifyIdentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, withoutClaims(got)); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func withoutClaims(id eureka.Identity) eureka.Identity {
+	id.Claims = nil
+	return id
+}
+
+func TestVerifyKeepsClaims(t *testing.T) {
+	type c = map[string]any
+	got, err := secretTokens(t).Verify(t.Context(), hmacSigner().token("", claims(c{
+		"role": "editor", "filters": c{"news": "data.id == 1", "user.{sub}": "true"},
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []eureka.ClaimFilter{{Pattern: "news", Filter: "data.id == 1"}, {Pattern: "user.ada", Filter: "true"}}
+	if diff := cmp.Diff(want, got.Claims.Filters); diff != "" {
+		t.Error(diff)
+	}
+	raw := string(got.Claims.Raw)
+	if !strings.Contains(raw, `"role":"editor"`) || strings.Contains(raw, "filters") {
+		t.Errorf("kept %s", raw)
+	}
+	got, err = secretTokens(t).Verify(t.Context(), hmacSigner().token("", claims(c{"more": strings.Repeat("x", eureka.MaxClaimsLength), "filters": c{"news": "false"}})))
+	if err != nil || got.Claims.Raw != nil || len(got.Claims.Filters) != 1 {
+		t.Errorf("claims over the limit: %+v, %v", got.Claims, err)
 	}
 }
 

@@ -152,11 +152,8 @@ func (s *source) identity(claims object, now time.Time, leeway time.Duration) (e
 	if id.Channels, err = channelsOf(claims, id.User); err != nil {
 		return eureka.Identity{}, err
 	}
-	// A restriction that is not enforced here must not be taken for one that is.
-	if filters, has := claims["filters"]; has && string(filters) != "{}" {
-		return eureka.Identity{}, refuse("the token's claim %q is not available in this version", "filters")
-	}
-	return id, nil
+	id.Claims, err = claimsOf(claims, id.User)
+	return id, err
 }
 
 // checkAudience checks for whom the token was made. By whom is settled: its iss selected the source whose key verified it.

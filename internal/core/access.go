@@ -11,7 +11,8 @@ func (c *Core) may(who eureka.Identity, scope eureka.Scope) error {
 	return who.Can(scope, c.nowMillis())
 }
 
-// reach resolves a channel's name for an identity that must have the scope for it. An identity without that learns nothing about the channel, not
+// reach resolves a channel's name for an identity that must have the scope for it, and may subscribe as the channel's rule says when that is the
+// scope; the rule on publishing needs the message. An identity without that learns nothing about the channel, not
 // even whether it exists.
 func (c *Core) reach(ctx context.Context, who eureka.Identity, scope eureka.Scope, name string) (target, error) {
 	if err := checkChannelName(name); err != nil {
@@ -26,6 +27,9 @@ func (c *Core) reach(ctx context.Context, who eureka.Identity, scope eureka.Scop
 	}
 	if denied := who.CanReach(scope, c.nowMillis(), name, t.id, t.alias); denied != nil {
 		return target{}, denied
+	}
+	if err == nil && scope == eureka.ScopeSubscribe {
+		err = c.mayListen(who, t)
 	}
 	return t, err
 }

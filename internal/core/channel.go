@@ -12,15 +12,22 @@ type ChannelView struct {
 	eureka.Channel
 	// Subscribed is the number of live subscribers on all nodes; nil when a node that should say does not answer.
 	Subscribed *int `json:"subscribed,omitempty"`
+	// LastError is the last failure of one of its rules that this process saw since they changed; nil for none.
+	LastError *RuleFailure `json:"lastError,omitempty"`
 }
 
 // ChannelPatch changes the fields that are not nil.
 type ChannelPatch struct {
 	Alias, Service, ModelType, ModelID, Name, Desc *string
 	Presence                                       *bool
+	Filter, Transform                              *string
+	Access                                         *AccessPatch
 	History                                        **eureka.Retention // a nil *eureka.Retention switches history off
 	Revision                                       uint64             // when not 0, the revision the caller saw: a newer one is CodeConflict
 }
+
+// AccessPatch changes the rules of access that are not nil.
+type AccessPatch struct{ Subscribe, Publish *string }
 
 // maxUpdateTries bounds how often an update without a revision is tried again after another writer came first.
 const maxUpdateTries = 20
@@ -31,7 +38,13 @@ func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka
 		return ChannelView{}, err
 	}
 	ch.History = withDefaults(ch.History)
+	if ch.Access != nil && *ch.Access == (eureka.Access{}) {
+		ch.Access = nil
+	}
 	if err := ch.Validate(); err != nil {
+		return ChannelView{}, err
+	}
+	if err := c.checkRules(ch); err != nil {
 		return ChannelView{}, err
 	}
 	now := c.nowMillis()
@@ -40,6 +53,7 @@ func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka
 	if err != nil {
 		return ChannelView{}, err
 	}
+	c.failures.forget(created.ID)
 	if created.History != nil {
 		c.forget(ctx, created.ID) // of a channel that had this id before
 	}
@@ -79,9 +93,17 @@ func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name stri
 		if err := ch.Validate(); err != nil {
 			return ChannelView{}, err
 		}
+		if p.changesRules() {
+			if err := c.checkRules(ch); err != nil {
+				return ChannelView{}, err
+			}
+		}
 		updated, err := c.ports.Channels.Update(ctx, ch)
 		switch {
 		case err == nil:
+			if p.changesRules() {
+				c.failures.forget(updated.ID)
+			}
 			if p.History != nil && updated.History == nil {
 				// Were it switched on again, what was published in between would be a hole that nobody notices.
 				if err := c.ports.History.Forget(context.WithoutCancel(ctx), updated.ID); err != nil {
@@ -144,7 +166,7 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 	}
 	views := make([]ChannelView, 0, len(page.Items))
 	for _, ch := range page.Items {
-		view := ChannelView{Channel: ch}
+		view := ChannelView{Channel: ch, LastError: c.failures.of(ch.ID)}
 		if err == nil {
 			n := counts[ch.ID]
 			view.Subscribed = &n
@@ -155,7 +177,7 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 }
 
 func (c *Core) view(ctx context.Context, ch eureka.Channel) ChannelView {
-	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID)}
+	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID), LastError: c.failures.of(ch.ID)}
 }
 
 func (c *Core) channel(ctx context.Context, name string) (eureka.Channel, error) {
@@ -206,6 +228,8 @@ func (p ChannelPatch) apply(ch *eureka.Channel) {
 		{p.ModelID, &ch.ModelID},
 		{p.Name, &ch.Name},
 		{p.Desc, &ch.Desc},
+		{p.Filter, &ch.Filter},
+		{p.Transform, &ch.Transform},
 	} {
 		if f.from != nil {
 			*f.to = *f.from
@@ -214,9 +238,30 @@ func (p ChannelPatch) apply(ch *eureka.Channel) {
 	if p.Presence != nil {
 		ch.Presence = *p.Presence
 	}
+	if p.Access != nil {
+		ch.Access = p.Access.applied(accessOf(*ch))
+	}
 	if p.History != nil {
 		ch.History = withDefaults(*p.History)
 	}
+}
+
+// applied returns the rules of access as they are then, nil for none.
+func (p AccessPatch) applied(a eureka.Access) *eureka.Access {
+	if p.Subscribe != nil {
+		a.Subscribe = *p.Subscribe
+	}
+	if p.Publish != nil {
+		a.Publish = *p.Publish
+	}
+	if a == (eureka.Access{}) {
+		return nil
+	}
+	return &a
+}
+
+func (p ChannelPatch) changesRules() bool {
+	return p.Filter != nil || p.Transform != nil || p.Access != nil
 }
 
 func withDefaults(r *eureka.Retention) *eureka.Retention {

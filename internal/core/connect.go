@@ -95,9 +95,9 @@ func (c *Core) add(ctx context.Context, socket *eureka.Socket, r ConnectRequest)
 // refused. The error it returns is one that says the engine cannot answer at all.
 func (c *Core) subscribeAtConnect(ctx context.Context, socket *eureka.Socket, who eureka.Identity, query map[string][]string) ([][]byte, error) {
 	var frames [][]byte
-	for _, asked := range askedChannels(query) {
-		name, cursor, resumes := strings.Cut(asked, "@")
-		t, began, err := c.subscribe(ctx, who, socket, name, cursor)
+	for _, channel := range askedChannels(query) {
+		name, cursor, resumes := strings.Cut(channel, "@")
+		t, began, err := c.subscribe(ctx, who, socket, asked{name: name, since: cursor})
 		if err == nil {
 			if resumes {
 				frames = append(frames, c.subscribedReply(ctx, name, t, began, cursor != "").Encode())

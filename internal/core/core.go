@@ -41,8 +41,10 @@ type Options struct {
 	Verify func(ctx context.Context, token string) (eureka.Identity, error)
 	// Limited is told the setting whose limit refused something; nil for nobody.
 	Limited func(setting string)
-	Now     func() time.Time // nil means time.Now
-	Log     *slog.Logger
+	// Rules compiles and evaluates rules; nil: channels and subscriptions cannot have any.
+	Rules eureka.Rules
+	Now   func() time.Time // nil means time.Now
+	Log   *slog.Logger
 }
 
 // DefaultMaxSubscriptions is how many channels one socket may listen to by default.
@@ -57,6 +59,8 @@ type Core struct {
 	maxAge           time.Duration
 	verify           func(ctx context.Context, token string) (eureka.Identity, error)
 	limited          func(setting string)
+	rules            eureka.Rules
+	failures         *failures
 	now              func() time.Time
 	log              *slog.Logger
 }
@@ -73,6 +77,7 @@ func New(o Options) (*Core, error) {
 	c := &Core{
 		ports: o.Ports, node: o.Node, allowUndeclared: o.AllowUndeclared,
 		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, verify: o.Verify, limited: o.Limited, now: o.Now, log: o.Log,
+		rules: o.Rules, failures: newFailures(),
 	}
 	if c.maxSubscriptions <= 0 {
 		c.maxSubscriptions = DefaultMaxSubscriptions
@@ -82,6 +87,9 @@ func New(o Options) (*Core, error) {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.rules == nil {
+		c.rules = noRules{}
 	}
 	return c, nil
 }

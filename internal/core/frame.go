@@ -89,11 +89,12 @@ func (c *Core) frameInfo(ctx context.Context, r FrameRequest) (protocol.Reply, e
 }
 
 func (c *Core) frameSubscribe(ctx context.Context, r FrameRequest, f protocol.ClientFrame) (protocol.Reply, error) {
-	switch {
-	case f.Channel == "":
+	if f.Channel == "" {
 		return protocol.Reply{}, eureka.FieldError("channel", "is missing")
-	case f.Filter != nil:
-		return protocol.Reply{}, eureka.FieldError("filter", "is not available in this version")
+	}
+	filter, err := f.FilterText()
+	if err != nil {
+		return protocol.Reply{}, err
 	}
 	since, err := f.SinceText()
 	if err != nil {
@@ -103,7 +104,7 @@ func (c *Core) frameSubscribe(ctx context.Context, r FrameRequest, f protocol.Cl
 	if err != nil {
 		return protocol.Reply{}, err
 	}
-	t, began, err := c.subscribe(ctx, r.Identity, &socket, f.Channel, since)
+	t, began, err := c.subscribe(ctx, r.Identity, &socket, asked{f.Channel, since, filter})
 	if err != nil {
 		return protocol.Reply{}, err
 	}
@@ -130,17 +131,24 @@ func (c *Core) subscribedReply(ctx context.Context, name string, t target, began
 	return protocol.Reply{Action: protocol.ReplySubscribed, Channel: name, Data: text}
 }
 
-// subscribe adds one subscription to a socket, tells the channel, and keeps socket.Subscriptions up to date. since is the cursor to resume
-// from, "" for none.
-func (c *Core) subscribe(
-	ctx context.Context, who eureka.Identity, socket *eureka.Socket, name, since string,
-) (t target, began eureka.Subscribed, err error) {
-	if t, err = c.reach(ctx, who, eureka.ScopeSubscribe, name); err != nil {
+// asked is a subscription as a client asks for it.
+type asked struct {
+	name   string
+	since  string // the cursor to resume from, "" for none
+	filter string // a rule, "" for none
+}
+
+// subscribe adds one subscription to a socket, tells the channel, and keeps socket.Subscriptions up to date.
+func (c *Core) subscribe(ctx context.Context, who eureka.Identity, socket *eureka.Socket, a asked) (t target, began eureka.Subscribed, err error) {
+	if t, err = c.reach(ctx, who, eureka.ScopeSubscribe, a.name); err != nil {
 		return t, began, err
 	}
-	sub := eureka.Subscription{SocketID: socket.ID, ChannelID: t.id, Name: name, SubscribedAt: c.nowMillis()}
-	if since != "" {
-		if sub.Since, err = eureka.ParseCursor("since", since); err != nil {
+	sub := eureka.Subscription{SocketID: socket.ID, ChannelID: t.id, Name: a.name, SubscribedAt: c.nowMillis()}
+	if sub.Filter, err = c.filterFor(who, t, a.name, a.filter); err != nil {
+		return t, began, err
+	}
+	if a.since != "" {
+		if sub.Since, err = eureka.ParseCursor("since", a.since); err != nil {
 			return t, began, err
 		}
 	}
@@ -217,8 +225,9 @@ func (c *Core) framePublish(ctx context.Context, r FrameRequest, f protocol.Clie
 		return protocol.Reply{}, err
 	}
 	data, err := json.Marshal(struct {
-		ID string `json:"id,omitempty"`
-	}{result.ID})
+		ID       string `json:"id,omitempty"`
+		Filtered bool   `json:"filtered,omitempty"`
+	}{result.ID, result.Filtered})
 	return protocol.Reply{Action: protocol.ReplyPublished, Channel: f.Channel, Data: data}, err
 }
 

@@ -18,6 +18,7 @@ type HistoryRequest struct {
 	Channel string // id or alias
 	Since   string // a cursor; "" for the newest messages
 	Limit   int    // 1 to eureka.MaxHistoryPage; 0 means DefaultHistoryPage
+	Filter  string // a rule that messages must pass beside the credential's own; "" for none
 }
 
 // HistoryMessage is one message as history shows it.
@@ -36,7 +37,8 @@ type HistoryResult struct {
 	More    bool             `json:"more" doc:"There are more messages behind cursor already."`
 }
 
-// History returns messages that a channel retains. CodeGap when those behind the cursor are no longer all there.
+// History returns messages that a channel retains, those left out that do not pass the filters: Limit is of what is read, so that the list may be
+// shorter although there is more. CodeGap when those behind the cursor are no longer all there.
 func (c *Core) History(ctx context.Context, who eureka.Identity, r HistoryRequest) (HistoryResult, error) {
 	t, err := c.reach(ctx, who, eureka.ScopeSubscribe, r.Channel)
 	if err != nil {
@@ -45,6 +47,10 @@ func (c *Core) History(ctx context.Context, who eureka.Identity, r HistoryReques
 	if t.history == nil {
 		return HistoryResult{}, eureka.Errorf(eureka.CodeForbidden,
 			`channel %q keeps no history; create or update it with "history": {"size": 1000, "ttl": "10m"}`, r.Channel)
+	}
+	filter, err := c.filterFor(who, t, r.Channel, r.Filter)
+	if err != nil {
+		return HistoryResult{}, err
 	}
 	if r.Limit == 0 {
 		r.Limit = DefaultHistoryPage
@@ -67,6 +73,12 @@ func (c *Core) History(ctx context.Context, who eureka.Identity, r HistoryReques
 	}
 	result := HistoryResult{Channel: t.id, List: make([]HistoryMessage, 0, len(page.Messages)), Cursor: page.Cursor.String(), More: page.More}
 	for _, m := range page.Messages {
+		if filter != "" {
+			// What a failing filter does not pass is not shown; the failure is counted.
+			if passed, err := c.rules.On(eureka.RuleSubject{Facts: m.Facts()}).Passes(eureka.RuleSubscription, filter); err != nil || !passed {
+				continue
+			}
+		}
 		result.List = append(result.List, HistoryMessage{ID: m.Cursor.String(), Event: m.Event, Data: m.Data, TS: m.TS})
 	}
 	return result, nil
@@ -81,7 +93,11 @@ func (c *Core) frameHistory(ctx context.Context, r FrameRequest, f protocol.Clie
 	if err != nil {
 		return protocol.Reply{}, err
 	}
-	result, err := c.History(ctx, r.Identity, HistoryRequest{Channel: f.Channel, Since: since, Limit: limit})
+	filter, err := f.FilterText()
+	if err != nil {
+		return protocol.Reply{}, err
+	}
+	result, err := c.History(ctx, r.Identity, HistoryRequest{Channel: f.Channel, Since: since, Limit: limit, Filter: filter})
 	if err != nil {
 		return protocol.Reply{}, err
 	}

@@ -25,6 +25,8 @@ type PublishResult struct {
 	Channel   string `json:"channel"`      // the channel's id
 	ID        string `json:"id,omitempty"` // the message's cursor, on a channel with history
 	Delivered int    `json:"delivered"`    // sockets the message was handed to or is under way to, when the request was Counted
+	// Filtered says that the message does not come to the channel: its filter does not pass it, or one of its rules failed on it.
+	Filtered bool `json:"filtered,omitempty"`
 }
 
 // Publish delivers one message to the subscribers of a channel.
@@ -43,6 +45,9 @@ func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishReques
 	if err != nil {
 		return PublishResult{}, err
 	}
+	if err := c.mayPublish(who, t, m); err != nil {
+		return PublishResult{}, err
+	}
 	m.ChannelID, m.Except, m.Counted, m.Retention = t.id, r.Except, r.Counted, t.history
 	request := ""
 	if r.Key != "" {
@@ -50,6 +55,10 @@ func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishReques
 		request = fingerprint([]any{m.Event, m.Data, m.Except})
 	}
 	return once(ctx, c, m.Key, request, func(ctx context.Context) (PublishResult, error) {
+		m, ok := c.rewrite(c.rules.On(eureka.RuleSubject{Facts: m.Facts()}), t, m)
+		if !ok {
+			return PublishResult{Channel: t.id, Filtered: true}, nil
+		}
 		d, err := c.ports.Fanout.Deliver(ctx, m)
 		if err != nil {
 			return PublishResult{}, err
@@ -94,8 +103,12 @@ func (c *Core) RouteKeyed(ctx context.Context, who eureka.Identity, ev eureka.Ev
 	if ev.TS != 0 {
 		m.TS = ev.TS
 	}
+	m.Origin = eureka.Origin{Service: ev.Service, ModelType: ev.ModelType, ModelID: ev.ModelID}
 	targets, err := c.targets(ctx, ev)
 	if err != nil {
+		return RouteResult{}, err
+	}
+	if targets, err = c.publishable(who, targets, ev, m); err != nil {
 		return RouteResult{}, err
 	}
 	request := ""
@@ -118,7 +131,12 @@ func (c *Core) RouteKeyed(ctx context.Context, who eureka.Identity, ev eureka.Ev
 func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message) (RouteResult, error) {
 	result := RouteResult{Channels: []string{}}
 	var errs []error
+	run := c.rules.On(eureka.RuleSubject{Facts: m.Facts()}) // one for all: the data is decoded once
 	for _, t := range targets {
+		m, ok := c.rewrite(run, t, m)
+		if !ok {
+			continue
+		}
 		// Only for an undeclared channel the number of listeners decides whether it counts as a channel at all.
 		m.ChannelID, m.Counted, m.Retention = t.id, !t.declared, t.history
 		d, err := c.ports.Fanout.Deliver(ctx, m)
@@ -130,6 +148,21 @@ func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message
 		}
 	}
 	return result, errors.Join(errs...)
+}
+
+// publishable leaves out the channels whose rule does not let the reporter publish the message; CodeForbidden when that is the channel that the event names.
+func (c *Core) publishable(who eureka.Identity, targets []target, ev eureka.Event, m eureka.Message) ([]target, error) {
+	allowed := make([]target, 0, len(targets))
+	for i, t := range targets {
+		err := c.mayPublish(who, t, m)
+		if err != nil && ev.ChannelID != "" && i == 0 {
+			return nil, err
+		}
+		if err == nil {
+			allowed = append(allowed, t)
+		}
+	}
+	return allowed, nil
 }
 
 // targets returns the channels an event goes to, each once.

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"eureka"
 	"eureka/internal/protocol"
@@ -27,7 +28,7 @@ func (c *Core) frameRefresh(ctx context.Context, r FrameRequest, f protocol.Clie
 	if err != nil {
 		return protocol.Reply{}, nil, err
 	}
-	if err := c.dropUncovered(ctx, fresh, socket); err != nil {
+	if err := c.dropUncovered(ctx, r.Identity, fresh, socket); err != nil {
 		return protocol.Reply{}, nil, err
 	}
 	if keeper, keeps := c.ports.Sockets.(eureka.SocketIdentities); keeps {
@@ -41,14 +42,19 @@ func (c *Core) frameRefresh(ctx context.Context, r FrameRequest, f protocol.Clie
 	return protocol.Reply{Action: protocol.ReplyRefreshed, Data: data}, &fresh, err
 }
 
-// dropUncovered ends the subscriptions that a socket's new credential does not cover, and tells the socket of each. Where that cannot be
-// found out nothing is ended, and the error refuses the new credential.
-func (c *Core) dropUncovered(ctx context.Context, who eureka.Identity, socket eureka.Socket) error {
+// dropUncovered ends the subscriptions that a socket's new credential does not cover, and those whose filters it changes: what the client itself asked
+// for is part of the filter that they have, and with its last cursor it can subscribe again without a hole. The socket is told of each. Where that cannot
+// be found out nothing is ended, and the error refuses the new credential.
+func (c *Core) dropUncovered(ctx context.Context, before, who eureka.Identity, socket eureka.Socket) error {
 	denials := make(map[string]error)
 	for _, sub := range socket.Subscriptions {
 		// By its channel and not by the name that the client used: that may be another channel's by now.
-		switch _, err := c.reach(ctx, who, eureka.ScopeSubscribe, sub.ChannelID); eureka.CodeOf(err) {
+		switch t, err := c.reach(ctx, who, eureka.ScopeSubscribe, sub.ChannelID); eureka.CodeOf(err) {
 		case "", eureka.CodeNotFound:
+			names := []string{sub.ChannelID, t.alias, sub.Name}
+			if !slices.Equal(before.Filters(names...), who.Filters(names...)) {
+				denials[sub.ChannelID] = eureka.Errorf(eureka.CodeGone, "the new token has other filters for this channel; subscribe again, from your last cursor")
+			}
 		case eureka.CodeForbidden:
 			denials[sub.ChannelID] = err
 		default:

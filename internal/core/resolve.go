@@ -14,6 +14,10 @@ type target struct {
 	declared bool
 	presence bool
 	history  *eureka.Retention // nil for none
+
+	filter, transform string // rules; "" for none
+	access            eureka.Access
+	model             eureka.Origin // service and model of a declared channel
 }
 
 // resolve finds what a name that a client gave stands for: a declared channel by id or alias, or, where allowed, the undeclared
@@ -36,7 +40,11 @@ func (c *Core) resolve(ctx context.Context, name string) (target, error) {
 }
 
 func targetOf(ch eureka.Channel) target {
-	return target{id: ch.ID, alias: ch.Alias, declared: true, presence: ch.Presence, history: ch.History}
+	return target{
+		id: ch.ID, alias: ch.Alias, declared: true, presence: ch.Presence, history: ch.History,
+		filter: ch.Filter, transform: ch.Transform, access: accessOf(ch),
+		model: eureka.Origin{Service: ch.Service, ModelType: ch.ModelType, ModelID: ch.ModelID},
+	}
 }
 
 func checkChannelName(name string) error {

@@ -20,6 +20,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/rule"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden part of the scripts")
@@ -85,9 +86,10 @@ type runner struct {
 func newRunner(t *testing.T, line string) *runner {
 	t.Helper()
 	r := &runner{t: t, now: start}
-	hub := gateway.NewHub(gateway.HubOptions{Now: func() time.Time { return r.now }})
+	rules := rule.New(rule.Options{})
+	hub := gateway.NewHub(gateway.HubOptions{Now: func() time.Time { return r.now }, NewSelector: func() gateway.Selector { return rules.NewSet() }})
 	engine, err := natsengine.Open(t.Context(), natsengine.Options{
-		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Log: slog.New(slog.DiscardHandler),
+		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Rules: rules, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +104,7 @@ func newRunner(t *testing.T, line string) *runner {
 		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: r.spy, Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials()},
 		Node:  node, AllowUndeclared: !strings.Contains(line, "deny"), MaxSubscriptions: 3,
 		MaxAge: map[bool]time.Duration{true: time.Hour}[strings.Contains(line, "maxage")],
-		Now:    func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler),
+		Rules:  rules, Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,9 @@ type ChannelBody struct {
 	Name      *string    `json:"name,omitempty" nullable:"true" doc:"A name for people."`
 	Desc      *string    `json:"desc,omitempty" nullable:"true" doc:"A description for people."`
 	Presence  *bool      `json:"presence,omitempty" nullable:"true" doc:"Subscribers see who joins and leaves."`
+	Filter    *string    `json:"filter,omitempty" nullable:"true" example:"data.total > 100" doc:"A rule (CEL, a bool): which messages come to the channel."`
+	Transform *string    `json:"transform,omitempty" nullable:"true" example:"{'id': data.id, 'status': data.status}" doc:"A rule (CEL, any JSON value): what takes the place of a message's data. What it leaves out reaches nobody."`
+	Access    *Access    `json:"access,omitempty" nullable:"true" doc:"Rules (CEL, bools) on who may use the channel; null for none."`
 	History   *Retention `json:"history,omitempty" nullable:"true" doc:"What the channel retains; null for nothing."`
 	Revision  *int64     `json:"revision,omitempty" minimum:"0" doc:"On an update: the revision that was read; a newer one is a conflict."`
 }
@@ -99,6 +102,7 @@ func (a *api) createChannel(ctx context.Context, in *createChannel) (core.Channe
 			History: history,
 			Alias:   text(p.Alias), Service: text(p.Service), ModelType: text(p.ModelType), ModelID: text(p.ModelID),
 			Name: text(p.Name), Desc: text(p.Desc), Presence: p.Presence != nil && *p.Presence,
+			Filter: text(p.Filter), Transform: text(p.Transform), Access: in.Body.Access.rules(),
 		}
 	}
 	ch.ID = in.ID
@@ -161,7 +165,12 @@ type patch struct{ core.ChannelPatch }
 func (b ChannelBody) patch() patch {
 	p := patch{core.ChannelPatch{
 		Alias: b.Alias, Service: b.Service, ModelType: b.ModelType, ModelID: b.ModelID, Name: b.Name, Desc: b.Desc, Presence: b.Presence,
+		Filter: b.Filter, Transform: b.Transform,
 	}}
+	if b.Access != nil {
+		access := b.Access.rules()
+		p.Access = &core.AccessPatch{Subscribe: &access.Subscribe, Publish: &access.Publish}
+	}
 	if b.Revision != nil {
 		p.Revision = uint64(*b.Revision) //nolint:gosec // the minimum is 0
 	}
@@ -184,6 +193,12 @@ func (p *patch) clear(fields []string) {
 			p.Name = &empty
 		case "desc":
 			p.Desc = &empty
+		case "filter":
+			p.Filter = &empty
+		case "transform":
+			p.Transform = &empty
+		case "access":
+			p.Access = &core.AccessPatch{Subscribe: &empty, Publish: &empty}
 		case "presence":
 			p.Presence = &off
 		case "history":

@@ -15,8 +15,8 @@ import (
 	"eureka/internal/problem"
 )
 
-// laterFields are fields of a later version: a client that sends one hears that, instead of that the field is unknown.
-var laterFields = []string{"filter", "transform", "access"}
+// laterFields are, of a broadcast, fields of a later version: a client that sends one hears that, instead of that the field is unknown.
+var laterFields = []string{"filter"}
 
 // details makes the answer of a failed operation and leaves the cause for the request's log line.
 func details(ctx context.Context, err error) error {

@@ -105,6 +105,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 	})
 	a.channelOperations(h)
 	a.historyOperations(h)
+	a.ruleOperations(h)
 	a.socketOperations(h)
 	a.eventOperations(h)
 	a.credentialOperations(h)

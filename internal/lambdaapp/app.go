@@ -17,6 +17,7 @@ import (
 	"eureka/internal/edge/apigw"
 	"eureka/internal/engine/dynamo"
 	"eureka/internal/httpapi"
+	"eureka/internal/rule"
 )
 
 // maxAge is when API Gateway closes a socket.
@@ -44,6 +45,7 @@ type app struct {
 	poster        *apigw.Poster
 	queue         *apigw.Queue
 	engine        *dynamo.Engine
+	rules         *rule.Rules
 	core          *core.Core
 	access        apigw.Access
 	service       *apigw.Service // access, when the service has credentials of its own
@@ -87,9 +89,10 @@ func (a *app) openEngine() error {
 		return err
 	}
 	a.queue = apigw.NewQueue(sqs.New(sqs.Options{Region: s.Region, Credentials: credentials, BaseEndpoint: endpoint(s.SQSEndpoint)}), a.Settings.TasksQueueURL)
+	a.rules = rule.New(rule.Options{Log: a.Log})
 	a.engine, err = dynamo.Open(dynamo.Options{
 		Client: dynamodb.New(dynamodb.Options{Region: s.Region, Credentials: credentials, BaseEndpoint: endpoint(s.DynamoDBEndpoint)}),
-		Table:  a.Settings.Table, Poster: a.poster, Queue: a.queue, Gone: a.gone, Log: a.Log,
+		Table:  a.Settings.Table, Poster: a.poster, Queue: a.queue, Gone: a.gone, Rules: a.rules, Log: a.Log,
 	})
 	return err
 }
@@ -146,7 +149,7 @@ func (a *app) openCore() error {
 			History: a.engine.History(), Requests: a.engine.Requests(), Credentials: a.engine.Credentials(),
 		},
 		Node: a.Settings.Stage, AllowUndeclared: a.Settings.AllowUndeclared, MaxSubscriptions: a.Settings.MaxSubscriptions,
-		MaxAge: maxAge, Verify: a.verify(), Log: a.Log,
+		MaxAge: maxAge, Verify: a.verify(), Rules: a.rules, Log: a.Log,
 	})
 	return err
 }

@@ -67,6 +67,15 @@ func (f ClientFrame) SinceText() (string, error) {
 	return since, nil
 }
 
+// FilterText is the rule in filter, "" when absent. CodeInvalid when it is no string, or an empty one.
+func (f ClientFrame) FilterText() (string, error) {
+	var filter string
+	if f.Filter != nil && (f.Filter[0] != '"' || json.Unmarshal(f.Filter, &filter) != nil || filter == "") {
+		return "", eureka.FieldError("filter", "must be a string with a rule, such as data.userId == \"ann\"")
+	}
+	return filter, nil
+}
+
 // LimitNumber is the number in limit, 0 when absent. CodeInvalid when it is none.
 func (f ClientFrame) LimitNumber() (int, error) {
 	if f.Limit == nil {

@@ -181,8 +181,7 @@ func (r *run) Transform(text string) (json.RawMessage, error) {
 	return out, err
 }
 
-// Try evaluates a rule on a sample for somebody who writes it, and reports nothing. The result is JSON; missing says which field the sample lacks, on
-// account of which a rule that returns a bool does not pass.
+// Try implements eureka.Rules.
 func (r *Rules) Try(kind eureka.RuleKind, text string, sample eureka.RuleSubject) (result json.RawMessage, missing string, err error) {
 	c, err := r.get(kind, text)
 	if err != nil {

@@ -17,6 +17,10 @@ const (
 	attrLabel     = "n"
 	attrDesc      = "e"
 	attrPresence  = "p"
+	attrFilter    = "f"
+	attrTransform = "tr"
+	attrListen    = "as" // rule on who may subscribe
+	attrPublish   = "ap" // rule on who may publish
 	attrSize      = "hs" // of the history, in messages
 	attrAge       = "ht" // of the history, in nanoseconds
 	attrCreated   = "ca"
@@ -33,8 +37,13 @@ const tombstoneTTL = 24 * time.Hour
 // channelItem is a copy of the channel under one of its keys.
 func channelItem(ch eureka.Channel, k key) item {
 	it := k.item()
+	access := eureka.Access{}
+	if ch.Access != nil {
+		access = *ch.Access
+	}
 	for name, value := range map[string]string{
 		attrID: ch.ID, attrAlias: ch.Alias, attrService: ch.Service, attrModelType: ch.ModelType, attrModelID: ch.ModelID, attrLabel: ch.Name, attrDesc: ch.Desc,
+		attrFilter: ch.Filter, attrTransform: ch.Transform, attrListen: access.Subscribe, attrPublish: access.Publish,
 	} {
 		if value != "" {
 			it[name] = text(value)
@@ -56,6 +65,10 @@ func channelOf(it item) eureka.Channel {
 		ID: it.text(attrID), Alias: it.text(attrAlias), Service: it.text(attrService), ModelType: it.text(attrModelType), ModelID: it.text(attrModelID),
 		Name: it.text(attrLabel), Desc: it.text(attrDesc), Presence: it.boolean(attrPresence),
 		CreatedAt: it.number(attrCreated), UpdatedAt: it.number(attrUpdated), Revision: revisionOf(it),
+	}
+	ch.Filter, ch.Transform = it.text(attrFilter), it.text(attrTransform)
+	if access := (eureka.Access{Subscribe: it.text(attrListen), Publish: it.text(attrPublish)}); access != (eureka.Access{}) {
+		ch.Access = &access
 	}
 	if it.has(attrSize) {
 		ch.History = &eureka.Retention{Size: int(it.number(attrSize)), TTL: eureka.Duration(it.number(attrAge))}

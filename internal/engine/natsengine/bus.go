@@ -92,7 +92,7 @@ func (b *bus) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, e
 	if err != nil {
 		return eureka.Delivery{}, err
 	}
-	payload, err := encodeEnvelope(body, m.Except)
+	payload, err := envelope{body, m.Except, m.Origin}.encode()
 	if err != nil {
 		return eureka.Delivery{}, err
 	}
@@ -136,11 +136,10 @@ func (b *bus) receive(msg *nats.Msg) {
 			return
 		}
 	} else if err == nil {
-		var body []byte
-		var except []string
-		if body, except, err = decodeEnvelope(msg.Data); err == nil {
+		var e envelope
+		if e, err = decodeEnvelope(msg.Data); err == nil {
 			b.engine.metrics.received.Inc()
-			b.engine.options.Delivery.Deliver(channelID, protocol.Broadcast{Body: body, Except: except})
+			b.engine.options.Delivery.Deliver(channelID, protocol.Broadcast{Body: e.body, Except: e.except, Facts: protocol.FactsOf(e.body, e.origin)})
 			return
 		}
 	}

@@ -68,6 +68,7 @@ type Options struct {
 	Registry           Registry
 	Delivery           Delivery
 	Replays            Replays
+	Rules              eureka.Rules // evaluates the filters of sockets that resume; without it those get nothing
 	Log                *slog.Logger
 	Metrics            prometheus.Registerer // nil for none
 

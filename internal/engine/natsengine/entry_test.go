@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzParseEntry(f *testing.F) {
-	payload, err := encodeEnvelope([]byte(`"action":"message"`), []string{"socket"})
+	payload, err := envelope{body: []byte(`"action":"message"`), except: []string{"socket"}}.encode()
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,8 +1,7 @@
 package natsengine
 
 import (
-	"bytes"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -10,48 +9,62 @@ import (
 )
 
 func TestEnvelope(t *testing.T) {
+	long := eureka.Origin{Service: strings.Repeat("s", eureka.MaxServiceLength), ModelType: strings.Repeat("t", eureka.MaxModelTypeLength), ModelID: "é"}
 	for _, except := range [][]string{nil, {"a"}, {"a", strings.Repeat("x", eureka.MaxSocketIDLength), "é"}} {
-		payload, err := encodeEnvelope([]byte("body"), except)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, got, err := decodeEnvelope(payload)
-		if err != nil || string(body) != "body" || !slices.Equal(got, except) {
-			t.Errorf("%q came back as %q %q, %v", except, body, got, err)
-		}
-		for cut := range payload[:len(payload)-len("body")+1] {
-			if _, _, err := decodeEnvelope(payload[:cut]); err == nil {
-				t.Errorf("%d of %d bytes were taken", cut, len(payload))
+		for _, origin := range []eureka.Origin{{}, {Service: "orders", ModelType: "order"}, long} {
+			want := envelope{body: []byte("body"), except: except, origin: origin}
+			payload, err := want.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := decodeEnvelope(payload); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v came back as %+v, %v", want, got, err)
+			}
+			for cut := range payload[:len(payload)-len("body")+1] {
+				if _, err := decodeEnvelope(payload[:cut]); err == nil {
+					t.Errorf("%d of %d bytes were taken", cut, len(payload))
+				}
 			}
 		}
 	}
 	for name, except := range map[string][]string{
 		"too many": make([]string, eureka.MaxExcept+1), "empty": {""}, "too long": {strings.Repeat("x", eureka.MaxSocketIDLength+1)},
 	} {
-		if _, err := encodeEnvelope([]byte("body"), except); eureka.CodeOf(err) != eureka.CodeInvalid {
+		if _, err := (envelope{body: []byte("body"), except: except}).encode(); eureka.CodeOf(err) != eureka.CodeInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func FuzzEnvelope(f *testing.F) {
-	good, err := encodeEnvelope([]byte(`"action":"message"`), []string{"a", "b"})
-	if err != nil {
-		f.Fatal(err)
+// What was stored by a node of before can be read.
+func TestEnvelopeOfBefore(t *testing.T) {
+	got, err := decodeEnvelope([]byte("\x01\x01\x01a\"action\":\"message\""))
+	if want := (envelope{body: []byte(`"action":"message"`), except: []string{"a"}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
-	f.Add(good)
-	f.Add([]byte{envelopeVersion, 0xff, 0xff, 0xff})
-	f.Add([]byte{2, 0, 'x'})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, origin := range []eureka.Origin{{}, {Service: "orders", ModelType: "order", ModelID: "7"}} {
+		good, err := envelope{body: []byte(`"action":"message"`), except: []string{"a", "b"}, origin: origin}.encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(good)
+	}
+	f.Add([]byte{envelopePlain, 0xff, 0xff, 0xff})
+	f.Add([]byte{envelopeOrigin, 0, 0, 0, 0, 'x'})
+	f.Add([]byte{3, 0, 'x'})
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		body, except, err := decodeEnvelope(payload)
+		first, err := decodeEnvelope(payload)
 		if err != nil {
 			return
 		}
-		again, err := encodeEnvelope(body, except)
+		again, err := first.encode()
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		if body2, except2, err := decodeEnvelope(again); err != nil || !bytes.Equal(body, body2) || !slices.Equal(except, except2) {
+		if second, err := decodeEnvelope(again); err != nil || !reflect.DeepEqual(first, second) {
 			t.Errorf("%q came back as %q", payload, again)
 		}
 	})

@@ -43,7 +43,7 @@ func (e *Engine) Fill(ctx context.Context, channelID string, n int) error {
 		if err != nil {
 			return err
 		}
-		payload, err := encodeEnvelope(body, nil)
+		payload, err := envelope{body: body}.encode()
 		if err != nil {
 			return err
 		}

@@ -29,9 +29,8 @@ type entry struct {
 	anchor bool
 	forgot uint64 // of an anchor: all entries up to this one were removed
 	// bridged is the anchor in whose place this one is, of a bridge.
-	bridged uint64
-	body    []byte // protocol.MessageBody, of messages
-	except  []string
+	bridged  uint64
+	envelope // of messages; its body is of protocol.MessageBody
 }
 
 func (e *entry) isMessage() bool { return !e.anchor }
@@ -88,7 +87,7 @@ func parseEntry(msg *nats.Msg) (entry, error) {
 	if e.ttl = time.Duration(ttl) * time.Millisecond; err != nil || ttl <= 0 || e.ttl > eureka.MaxHistoryTTL {
 		return entry{}, malformed
 	}
-	if e.body, e.except, err = decodeEnvelope(msg.Data); err != nil {
+	if e.envelope, err = decodeEnvelope(msg.Data); err != nil {
 		return entry{}, err
 	}
 	return e, nil
@@ -331,7 +330,7 @@ func (h *history) retained(page *eureka.HistoryPage, channelID string, e *entry)
 		return err
 	}
 	page.Messages = append(page.Messages, eureka.Retained{
-		Cursor: h.cursor(channelID, e.seq), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS,
+		Cursor: h.cursor(channelID, e.seq), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS, Origin: e.origin,
 	})
 	return nil
 }

@@ -271,7 +271,7 @@ func (r *replay) fromTail() (over bool) {
 	for ; n < len(missed) && n < replayFrames && size < replayBytes; n++ {
 		te := &missed[n]
 		pos = te.seq
-		if excepts(te.except, r.sub.SocketID) {
+		if !r.wants(te) {
 			continue
 		}
 		frame := r.tail.frame(te, r.sub.Name)
@@ -298,6 +298,20 @@ func (t *tail) frame(te *tailEntry, name string) []byte {
 		t.grow(len(te.frame) - before)
 	}
 	return te.frame
+}
+
+// wants reports whether the socket gets the message. What its filter leaves out is no hole: a later resume reads and filters it again.
+func (r *replay) wants(te *tailEntry) bool {
+	if excepts(te.except, r.sub.SocketID) {
+		return false
+	}
+	facts := protocol.FactsOf(te.body, te.origin)
+	rules := r.history.engine.options.Rules
+	if r.sub.Filter == "" || facts == nil || rules == nil {
+		return r.sub.Filter == "" || facts == nil
+	}
+	passed, err := rules.On(eureka.RuleSubject{Facts: facts()}).Passes(eureka.RuleSubscription, r.sub.Filter)
+	return passed && err == nil
 }
 
 func excepts(except []string, socketID string) bool {
@@ -358,10 +372,13 @@ func (r *replay) frames(entries []entry) (frames [][]byte, n int) {
 	size := 0
 	for ; n < len(entries) && size < replayBytes; n++ {
 		e := &entries[n]
-		if !e.isMessage() || excepts(e.except, r.sub.SocketID) {
+		if !e.isMessage() {
 			continue
 		}
 		te := r.history.tailEntry(r.sub.ChannelID, *e)
+		if !r.wants(&te) {
+			continue
+		}
 		frame := r.history.engine.options.Replays.Frame(r.sub.Name, te.body)
 		size += len(frame)
 		frames = append(frames, frame)

@@ -56,6 +56,7 @@ type tailEntry struct {
 	at     time.Time
 	body   []byte // with its cursor
 	except []string
+	origin eureka.Origin
 	name   string // the name that frame is for
 	frame  []byte // the body as the frame of subscribers under name, made at the first resume
 }
@@ -113,13 +114,13 @@ func (t *tail) push(e entry) {
 	}
 	te := t.history.tailEntry(t.channelID, e)
 	t.keep(te)
-	t.history.engine.options.Delivery.Deliver(t.channelID, protocol.Broadcast{Body: te.body, Except: te.except})
+	t.history.engine.options.Delivery.Deliver(t.channelID, protocol.Broadcast{Body: te.body, Except: te.except, Facts: protocol.FactsOf(te.body, te.origin)})
 }
 
 func (h *history) tailEntry(channelID string, e entry) tailEntry {
 	body := make([]byte, 0, len(e.body)+40)
 	body = protocol.AppendID(append(body, e.body...), h.cursor(channelID, e.seq).String())
-	return tailEntry{seq: e.seq, at: e.at, body: body, except: e.except}
+	return tailEntry{seq: e.seq, at: e.at, body: body, except: e.except, origin: e.origin}
 }
 
 func (te *tailEntry) size() int { return tailOverhead + len(te.body) + len(te.frame) }
