@@ -17,6 +17,7 @@ const (
 	attrLabel     = "n"
 	attrDesc      = "e"
 	attrPresence  = "p"
+	attrFilter    = "f"
 	attrTransform = "tr"
 	attrListen    = "as" // rule on who may subscribe
 	attrPublish   = "ap" // rule on who may publish

@@ -10,8 +10,8 @@ import (
 	"eureka"
 )
 
-// attrFilter is the filter of a channel, and that of a subscription: its text, or as bytes the name of a longer one that has an item of its own.
-const attrFilter = "f"
+// attrPasses is the filter of a subscription: its text, or as bytes the name of a longer one that has an item of its own.
+const attrPasses = "f"
 
 // Where filters are kept. Deliveries read a subscriber's item for every message, so that a long text stands in an item of its own, once for all who have
 // it, which an engine reads once.
@@ -32,16 +32,16 @@ type filter struct {
 }
 
 func filterOf(it item) filter {
-	return filter{text: it.text(attrFilter), name: string(it.blob(attrFilter))}
+	return filter{text: it.text(attrPasses), name: string(it.blob(attrPasses))}
 }
 
 // describe adds the filter to an item of its subscription.
 func (f filter) describe(it item) {
 	switch {
 	case f.name != "":
-		it[attrFilter] = blob([]byte(f.name))
+		it[attrPasses] = blob([]byte(f.name))
 	case f.text != "":
-		it[attrFilter] = text(f.text)
+		it[attrPasses] = text(f.text)
 	}
 }
 
@@ -67,12 +67,12 @@ func (e *Engine) keepFilter(ctx context.Context, full string, socket item) (filt
 	if err != nil {
 		return filter{}, err
 	}
-	if it.text(attrFilter) != full || it.number(KeyTTL) < needed {
+	if it.text(attrPasses) != full || it.number(KeyTTL) < needed {
 		it = filterKey(name).item()
-		it[attrFilter], it[KeyTTL] = text(full), number(time.Unix(needed, 0).Add(filterSpare).Unix())
+		it[attrPasses], it[KeyTTL] = text(full), number(time.Unix(needed, 0).Add(filterSpare).Unix())
 		err = e.table.put(ctx, it, condition{
 			expression: "attribute_not_exists(" + KeyPartition + ") OR (f = :text AND #ttl < :ttl)", names: map[string]string{"#ttl": KeyTTL},
-			values: item{":text": it[attrFilter], ":ttl": it[KeyTTL]},
+			values: item{":text": it[attrPasses], ":ttl": it[KeyTTL]},
 		})
 		if isRefused(err) {
 			it = refused(err).item
@@ -80,7 +80,7 @@ func (e *Engine) keepFilter(ctx context.Context, full string, socket item) (filt
 			return filter{}, err
 		}
 	}
-	if it.text(attrFilter) != full {
+	if it.text(attrPasses) != full {
 		return inPlace, nil // somebody was at pains to find another text with this name
 	}
 	e.texts.add(name, knownText{full, it.number(KeyTTL)})
@@ -110,7 +110,7 @@ func (e *Engine) readFilters(ctx context.Context, filters []*filter) error {
 	}
 	for i, f := range unread {
 		it := found[keys[i]]
-		if f.text = it.text(attrFilter); f.text == "" {
+		if f.text = it.text(attrPasses); f.text == "" {
 			f.text = never
 			e.options.Log.Error("a subscription's filter is lost; nothing passes it", slog.String("item", keys[i].pk))
 			continue

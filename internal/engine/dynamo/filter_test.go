@@ -374,7 +374,7 @@ func TestTextsOfFilters(t *testing.T) {
 		}
 		return it
 	}
-	if it := s.entry(first, "A"); text().text(attrFilter) != long || len(it.blob(attrFilter)) != filterName {
+	if it := s.entry(first, "A"); text().text(attrPasses) != long || len(it.blob(attrPasses)) != filterName {
 		t.Errorf("%v, %v", text(), it)
 	}
 	written := text().number(KeyTTL)
@@ -396,7 +396,7 @@ func TestTextsOfFilters(t *testing.T) {
 
 	another := strings.ReplaceAll(long, "1", "2")
 	it := filterKey(nameOfFilter(another)).item()
-	it[attrFilter], it[KeyTTL] = text()[attrFilter], number(s.clock.now().Add(100*time.Hour).Unix())
+	it[attrPasses], it[KeyTTL] = text()[attrPasses], number(s.clock.now().Add(100*time.Hour).Unix())
 	if err := s.other.table.put(t.Context(), it, condition{}); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func (e *Engine) countMatches(ctx context.Context, m eureka.Message, who *sieve)
 	except, unfiltered, filtered := exclude(m.Except), 0, 0
 	for shard := range r.shards {
 		q := query{
-			partition: shardKey(m.ChannelID, shard), consistent: true, attributes: []string{KeyPartition, KeySort, KeyTTL, attrFilter},
+			partition: shardKey(m.ChannelID, shard), consistent: true, attributes: []string{KeyPartition, KeySort, KeyTTL, attrPasses},
 			filter: "attribute_exists(f) OR #ttl < :late", names: map[string]string{"#ttl": KeyTTL},
 			values: item{":late": number(e.options.Now().Add(socketMargin).Unix())},
 		}
@@ -41,7 +41,7 @@ func (e *Engine) countMatches(ctx context.Context, m eureka.Message, who *sieve)
 		return 0, err
 	}
 	for _, note := range found {
-		if !note.has(attrFilter) {
+		if !note.has(attrPasses) {
 			unfiltered--
 		}
 	}

@@ -220,6 +220,12 @@ func (s *scene) mustSubscribe(w *wire, channel string, since eureka.Cursor) eure
 // crowd gives the first shard of a channel n subscribers.
 func crowd(t *testing.T, e *Engine, ways *wires, channel string, n int) {
 	t.Helper()
+	filteredCrowd(t, e, ways, channel, n, func(int) filter { return filter{} })
+}
+
+// filteredCrowd is crowd with a filter for each.
+func filteredCrowd(t *testing.T, e *Engine, ways *wires, channel string, n int, of func(i int) filter) {
+	t.Helper()
 	var items []item
 	now := e.options.Now()
 	for i := range n {
@@ -227,6 +233,7 @@ func crowd(t *testing.T, e *Engine, ways *wires, channel string, n int) {
 		ways.open(id)
 		it := subscriberKey(channel, 0, id, now.Add(-time.Minute).UnixMilli()).item()
 		it[attrVersion], it[KeyTTL] = number(now.UnixMilli()*1000), number(now.Add(2*time.Hour).Unix())
+		of(i).describe(it)
 		items = append(items, it)
 	}
 	if err := e.table.batchWrite(t.Context(), items, nil); err != nil {
