@@ -203,16 +203,16 @@ func (r *reporting) introduce() {
 		address = " --url " + sockets
 	}
 	sockets = strings.TrimRight("ws"+strings.TrimPrefix(strings.TrimPrefix(sockets, "ws"), "http"), "/")
-	credential := ""
+	header := ""
 	if r.token != "" {
-		credential = `-H "Authorization: Bearer $EUREKA_TOKEN" `
+		header = `-H "X-Api-Key: $EUREKA_TOKEN" `
 	}
 	_, _ = fmt.Fprintf(r.stderr, `eureka: reporting the orders of a shop to the channel %[1]s, about %[2]v events a second; Ctrl+C ends it
   see them in another terminal:
     eureka listen %[1]s%[3]s
     wscat %[4]s-c '%[5]s?channels=%[1]s'
 
-`, r.command.Channel, r.command.Rate, clean(address), credential, clean(sockets))
+`, r.command.Channel, r.command.Rate, clean(address), header, clean(sockets))
 }
 
 // conclude says what was done.

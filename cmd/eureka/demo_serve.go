@@ -54,10 +54,10 @@ func (c *demoCmd) startService(s *session) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	clear := func() { _ = os.RemoveAll(dir) } // a directory of temporary files
+	forget := func() { _ = os.RemoveAll(dir) } // a directory of temporary files
 	settings, err := defaultSettings("--listen="+address, "--data-dir="+dir, "--drain-spread=100ms")
 	if err != nil {
-		clear()
+		forget()
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -66,7 +66,7 @@ func (c *demoCmd) startService(s *session) (stop func(), err error) {
 		err = a.Start(s.ctx)
 	}
 	if err != nil {
-		clear()
+		forget()
 		return nil, err
 	}
 	s.note("no service answers at " + s.url + ", so the demo runs one there until it ends")
@@ -76,7 +76,7 @@ func (c *demoCmd) startService(s *session) (stop func(), err error) {
 		if err := a.Stop(ctx); err != nil && ctx.Err() == nil {
 			s.note("the demo's service did not stop well: " + eureka.MessageOf(err))
 		}
-		clear()
+		forget()
 	}, nil
 }
 

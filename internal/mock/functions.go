@@ -1,6 +1,7 @@
 package mock
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math"
@@ -29,9 +30,7 @@ func newSource(seed uint64) *source {
 		seed = rand.Uint64() //nolint:gosec // sample data
 	}
 	var key [32]byte
-	for i := range 8 {
-		key[i] = byte(seed >> (8 * i))
-	}
+	binary.LittleEndian.PutUint64(key[:], seed)
 	return &source{random: rand.NewChaCha8(key), now: time.Now}
 }
 

@@ -209,7 +209,7 @@ func (p *Player) Run(ctx context.Context, who eureka.Identity, r Request) (Run, 
 		},
 		who: who, template: t, player: p, ended: make(chan struct{}), time: r.Time,
 	}
-	if err := p.begin(playing); err != nil {
+	if err := p.begin(playing); err != nil { //nolint:contextcheck // a run outlives the request that begins it
 		return Run{}, err
 	}
 	return playing.now(), nil

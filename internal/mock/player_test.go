@@ -69,6 +69,11 @@ func (s *shelf) sent() int {
 	return len(s.events)
 }
 
+// pass lets time pass in a bubble.
+func pass(d time.Duration) {
+	<-time.After(d)
+}
+
 var anybody = eureka.Everyone("ann")
 
 func newPlayer(t *testing.T) (*shelf, *mock.Player) {
@@ -129,7 +134,7 @@ func TestRunsKeepTheirPaceAndEnd(t *testing.T) {
 					t.Errorf("%+v", run)
 				}
 				for newest(t, p).State == mock.Playing {
-					time.Sleep(10 * time.Millisecond)
+					pass(10 * time.Millisecond)
 				}
 				end := newest(t, p)
 				took := time.UnixMilli(end.EndedAt).Sub(began)
@@ -159,7 +164,7 @@ func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newPlayer(t)
 		run, other := begin(t, p, mock.Request{Count: 1000}), begin(t, p, mock.Request{Count: 1000})
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		views, err := p.List(t.Context(), anybody)
 		if err != nil || len(views) != 1 || views[0].Runs != 2 {
 			t.Errorf("%+v, %v", views, err)
@@ -181,7 +186,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("after its mock was deleted: %+v, %v", ended, err)
 		}
 		sent := s.sent()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if s.sent() != sent {
 			t.Errorf("%d events came after the end", s.sent()-sent)
 		}
@@ -193,7 +198,7 @@ func TestCloseEndsRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, p := newPlayer(t)
 		begin(t, p, mock.Request{})
-		time.Sleep(time.Second)
+		pass(time.Second)
 		p.Close()
 		if r := newest(t, p); r.State != mock.Stopped {
 			t.Errorf("%+v", r)
@@ -215,20 +220,20 @@ func TestFailures(t *testing.T) {
 			return nil
 		}
 		begin(t, p, mock.Request{Count: 10})
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if r := newest(t, p); r.State != mock.Done || r.Sent != 5 || r.Failed != 5 || r.Error != "NATS is away" {
 			t.Errorf("what may pass: %+v", r)
 		}
 		s.events, s.fail = nil, func(int) error { return eureka.Errorf(eureka.CodeUnauthenticated, "the token has expired") }
 		begin(t, p, mock.Request{Count: 10})
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if r := newest(t, p); r.State != mock.Failed || r.Sent != 0 || r.Failed != 1 || r.Error != "the token has expired" {
 			t.Errorf("what does not pass: %+v", r)
 		}
 		s.mocks["m"] = eureka.Mock{ID: "m", Service: "s", ModelType: "t", Data: json.RawMessage(`"{{if gt seq 3}}{{mod seq 0}}{{end}}"`), Rate: 1}
 		s.fail = nil
 		begin(t, p, mock.Request{Count: 10})
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if r := newest(t, p); r.State != mock.Failed || r.Sent != 3 || !strings.Contains(r.Error, "greater than 0") {
 			t.Errorf("a template that fails later: %+v", r)
 		}
@@ -253,10 +258,10 @@ func TestLimits(t *testing.T) {
 		if _, err := p.Run(t.Context(), anybody, mock.Request{Mock: "m"}); eureka.CodeOf(err) != eureka.CodeConflict {
 			t.Errorf("one too many: %v", err)
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		for range 100 {
 			begin(t, p, mock.Request{Count: 1})
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		runs, err := p.Runs(t.Context(), anybody, "m")
 		if err != nil || len(runs) > 51 || slices.ContainsFunc(runs, func(r mock.Run) bool { return r.Count != 1 }) {

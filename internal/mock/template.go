@@ -213,12 +213,13 @@ func compileText(field, text string, functions template.FuncMap) (part, error) {
 	if err != nil {
 		return part{}, failed(field, err)
 	}
-	if len(compiled.Templates()) > 1 {
+	switch {
+	case len(compiled.Templates()) > 1:
 		err = errors.New("it must not define others")
-	} else if compiled.Tree != nil { // a template of nothing but comments has none
-		err = check(compiled.Root)
-	} else {
+	case compiled.Tree == nil: // nothing but comments
 		return part{}, nil
+	default:
+		err = check(compiled.Root)
 	}
 	if err != nil {
 		return part{}, failed(field, fmt.Errorf("%w in %s", err, quoted(text)))
@@ -240,17 +241,13 @@ func check(node parse.Node) error {
 	case *parse.IfNode:
 		return checkAll([]parse.Node{n.Pipe, n.List, n.ElseList})
 	case *parse.PipeNode:
+		var values []parse.Node
 		for _, c := range n.Cmds {
-			if err := checkAll(c.Args); err != nil {
-				return err
-			}
+			values = append(values, c.Args...)
 		}
-		return nil
+		return checkAll(values)
 	case *parse.IdentifierNode:
-		if n.Ident == toJSON || !slices.Contains(names, n.Ident) {
-			return fmt.Errorf("there is no function %s; there are %s", n.Ident, strings.Join(names, ", "))
-		}
-		return nil
+		return checkFunction(n.Ident)
 	case *parse.VariableNode:
 		if len(n.Ident) > 1 || n.Ident[0] == "$" {
 			return fmt.Errorf("there are no fields such as %s", n)
@@ -263,6 +260,13 @@ func check(node parse.Node) error {
 	default:
 		return fmt.Errorf("actions such as %s cannot be used", quoted(n.String()))
 	}
+}
+
+func checkFunction(name string) error {
+	if name != toJSON && slices.Contains(names, name) {
+		return nil
+	}
+	return fmt.Errorf("there is no function %s; there are %s", name, strings.Join(names, ", "))
 }
 
 func checkAll(nodes []parse.Node) error {
