@@ -19,8 +19,10 @@ func TestCapacityOfFilters(t *testing.T) {
 		o.Now, o.Poster, o.Queue, o.Rules = clock.now, ways, queue, rule.New(rule.Options{})
 	}
 	e := testEngine(t, m.Endpoint, table, change)
-	short := func(i int) string { return fmt.Sprintf(`data.userId == "user-%06d" && event in ["created", "paid"]`, i) } // 58 bytes
-	long := func(i int) string { return short(i) + ` && data.city in ["` + strings.Repeat("x", 920) + `"]` }         // 1,000 bytes
+	short := func(i int) string {
+		return fmt.Sprintf(`data.userId == "user-%06d" && event in ["created", "paid"]`, i)
+	} // 58 bytes
+	long := func(i int) string { return short(i) + ` && data.city in ["` + strings.Repeat("x", 920) + `"]` } // 1,000 bytes
 	socket := item{KeyTTL: number(clock.now().Add(2 * time.Hour).Unix())}
 	kept := func(text string) filter {
 		f, err := e.keepFilter(t.Context(), text, socket)
