@@ -402,6 +402,7 @@ func TestTextsOfFilters(t *testing.T) {
 	}
 	w := s.connect()
 	s.filtered(w, "A", another, eureka.Cursor{})
+	s.other.texts = knownTexts{}
 	s.deliver(orderEvent("A", 1, nil))
 	s.deliver(orderEvent("A", 2, nil))
 	s.wantEvents("whose text's name is taken", w, "2")
@@ -459,7 +460,7 @@ func (r slowRun) Passes(kind eureka.RuleKind, text string) (bool, error) {
 // their ends.
 func TestSlowFilters(t *testing.T) {
 	t.Parallel()
-	for _, each := range []time.Duration{time.Second, leaseTime / 2} {
+	for _, each := range []time.Duration{time.Second, leaseTime / 4} {
 		t.Run(each.String(), func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
@@ -476,8 +477,18 @@ func TestSlowFilters(t *testing.T) {
 			for n := 1; n <= 8; n++ {
 				s.deliver(orderEvent("A", n, &testRetention))
 			}
-			s.other.options.Rules = &slowRules{s.rules, func() { s.clock.advance(each) }}
 			s.clock.advance(leaseTime + 2*time.Second)
+			evaluated := 0
+			s.other.options.Rules = &slowRules{s.rules, func() {
+				s.clock.advance(each)
+				if l, err := s.mortal.acquire(t.Context(), "A", 0); err != nil || l != nil {
+					t.Errorf("the lease is lost: %v", err)
+				}
+				evaluated++
+				if frames := len(all[0].Frames()) + len(all[1].Frames()); frames < (evaluated-1)/len(all) {
+					t.Errorf("%d frames after %d evaluations", frames, evaluated)
+				}
+			}}
 			s.work()
 			s.wantEvents("even", all[0], "2 4 6 8")
 			s.wantEvents("odd", all[1], "1 3 5 7")
