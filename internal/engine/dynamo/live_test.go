@@ -303,6 +303,7 @@ func liveHarness(t *testing.T) porttest.LiveHarness {
 func TestFanout(t *testing.T)  { porttest.Fanout(t, liveHarness) }
 func TestSender(t *testing.T)  { porttest.Sender(t, liveHarness) }
 func TestHistory(t *testing.T) { porttest.History(t, liveHarness) }
+func TestFilters(t *testing.T) { porttest.Filters(t, liveHarness) }
 
 func (s *service) socketsHarness() porttest.SocketsHarness {
 	var h porttest.SocketsHarness

@@ -19,6 +19,7 @@ import (
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
 	"eureka/internal/porttest"
+	"eureka/internal/rule"
 )
 
 // node is one node of the service as the engine meets it: a real hub behind a real gateway.
@@ -35,7 +36,9 @@ type node struct {
 
 func openNode(t *testing.T, o natsengine.Options) *node {
 	t.Helper()
-	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{})}
+	rules := rule.New(rule.Options{})
+	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{NewSelector: func() gateway.Selector { return rules.NewSet() }})}
+	o.Rules = rules
 	o.Node = n.id
 	o.CredentialsChanged = func() { n.taken.Add(1) }
 	if hub, ok := o.Registry.(*gateway.Hub); ok {

@@ -12,7 +12,7 @@ import (
 // histories runs the suite of history.
 func histories(t *testing.T, long int, open opener) {
 	t.Helper()
-	porttest.History(t, func(t *testing.T) porttest.LiveHarness {
+	harness := func(t *testing.T) porttest.LiveHarness {
 		h := porttest.LiveHarness{AtOnce: true, Long: long}
 		for _, n := range open(t) {
 			h.Nodes = append(h.Nodes, porttest.LiveNode{
@@ -21,7 +21,9 @@ func histories(t *testing.T, long int, open opener) {
 			})
 		}
 		return h
-	})
+	}
+	t.Run("History", func(t *testing.T) { porttest.History(t, harness) })
+	t.Run("Filters", func(t *testing.T) { porttest.Filters(t, harness) })
 }
 
 func TestHistoryEmbedded(t *testing.T) {
