@@ -61,6 +61,21 @@ func TestCapacityOfFilters(t *testing.T) {
 		}
 	}
 	cold := func() *Engine { return testEngine(t, m.Endpoint, table, change) }
+	filteredCrowd(t, e, ways, "kept", 1000, func(i int) filter { return kept(short(i + 1)) })
+	publish := func(user int) func() error {
+		return func() error {
+			n := message("kept", "m")
+			n.Data, n.Event, n.Counted = fmt.Appendf(nil, `{"userId":"user-%06d"}`, user), "paid", true
+			d, err := e.Fanout().Deliver(t.Context(), n)
+			if want := min(user, 1); err == nil && (d.Matched != want || d.Sent != want) {
+				err = fmt.Errorf("%+v, want %d", d, want)
+			}
+			return err
+		}
+	}
+	if err := publish(1)(); err != nil {
+		t.Fatal(err)
+	}
 	cases := []capacityCase{
 		{"subscribe with a filter of 58 bytes", subscribe(short(0)), 8, 2},
 		{"subscribe with one of 1,000 bytes, the first of the day", subscribe(long(5000)), 9, 4},
@@ -70,6 +85,8 @@ func TestCapacityOfFilters(t *testing.T) {
 		{"the same by a function that has just started", broadcast(cold(), "same", 1000), 2 + 1000.0/50, 0},
 		{"the same, each with its own of 1,000 bytes", broadcast(e, "each", 1), 1 + 1000.0/50, 0},
 		{"the same by a function that has just started, once", broadcast(cold(), "each", 1), 1 + 1000.0/50 + 1000, 0},
+		{"publish with history to 1,000 of whom one passes, filters of 58 bytes", publish(1), 4 + 1000.0/30, 4},
+		{"the same, nobody's passes", publish(0), 4 + 1000.0/30, 4},
 	}
 	measureCapacity(t, "filters", m, cases)
 }

@@ -402,6 +402,7 @@ func TestTextsOfFilters(t *testing.T) {
 	}
 	w := s.connect()
 	s.filtered(w, "A", another, eureka.Cursor{})
+	s.other.texts = knownTexts{}
 	s.deliver(orderEvent("A", 1, nil))
 	s.deliver(orderEvent("A", 2, nil))
 	s.wantEvents("whose text's name is taken", w, "2")
@@ -432,5 +433,66 @@ func TestMaximalFilter(t *testing.T) {
 	var invalid *eureka.Error
 	if !errors.As(err, &invalid) || invalid.Field != "filter" {
 		t.Errorf("over the limit: %v", err)
+	}
+}
+
+// slowRules take their time for each evaluation, by the scene's clock.
+type slowRules struct {
+	eureka.Rules
+	evaluated func()
+}
+
+type slowRun struct {
+	eureka.RuleRun
+	of *slowRules
+}
+
+// On implements eureka.Rules.
+func (r *slowRules) On(s eureka.RuleSubject) eureka.RuleRun { return slowRun{r.Rules.On(s), r} }
+
+// Passes implements eureka.RuleRun.
+func (r slowRun) Passes(kind eureka.RuleKind, text string) (bool, error) {
+	r.of.evaluated()
+	return r.RuleRun.Passes(kind, text)
+}
+
+// TestSlowFilters: however long the filters of a shard take, for longer than a lease too, what waits there is delivered, once, and in batches that come to
+// their ends.
+func TestSlowFilters(t *testing.T) {
+	t.Parallel()
+	for _, each := range []time.Duration{time.Second, leaseTime / 4} {
+		t.Run(each.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.deliver(orderEvent("A", 0, &testRetention))
+			var all []*wire
+			for n := range 6 {
+				all = append(all, s.connect())
+				s.filtered(all[n], "A", fmt.Sprintf("data.n %% 2 == %d", n), eureka.Cursor{})
+			}
+			l, err := s.mortal.acquire(t.Context(), "A", 0)
+			if err != nil || l == nil {
+				t.Fatal(l, err)
+			}
+			for n := 1; n <= 8; n++ {
+				s.deliver(orderEvent("A", n, &testRetention))
+			}
+			s.clock.advance(leaseTime + 2*time.Second)
+			evaluated := 0
+			s.other.options.Rules = &slowRules{s.rules, func() {
+				s.clock.advance(each)
+				if l, err := s.mortal.acquire(t.Context(), "A", 0); err != nil || l != nil {
+					t.Errorf("the lease is lost: %v", err)
+				}
+				evaluated++
+				if frames := len(all[0].Frames()) + len(all[1].Frames()); frames < (evaluated-1)/len(all) {
+					t.Errorf("%d frames after %d evaluations", frames, evaluated)
+				}
+			}}
+			s.work()
+			s.wantEvents("even", all[0], "2 4 6 8")
+			s.wantEvents("odd", all[1], "1 3 5 7")
+			s.wantEvents("none", all[2], "")
+		})
 	}
 }

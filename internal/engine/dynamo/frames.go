@@ -83,6 +83,11 @@ func (e *Engine) newBatch(l *lease, r runtime, messages []stored, t *tally) *bat
 	return b
 }
 
+// keep leaves the batch its first n messages.
+func (b *batch) keep(n int) {
+	b.messages, b.frames, b.excluded, b.sieves = b.messages[:n], b.frames[:n], b.excluded[:n], b.sieves[:n]
+}
+
 // sequence is the frames for one subscriber, one for each message; nil for one that it does not get. some: it gets any.
 func (b *batch) sequence(s subscriber) (sequence [][]byte, some bool) {
 	sequence = make([][]byte, len(b.messages))

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"eureka/internal/awslocal"
+	"eureka/internal/rule"
 )
 
 // local is the DynamoDB Local that all tests of the package share; each has a table of its own.
@@ -90,7 +91,7 @@ func proxied(t testing.TB, seed uint64) *awslocal.Proxy {
 func testEngine(t testing.TB, at, name string, change func(*Options)) *Engine {
 	t.Helper()
 	o := Options{
-		Client: dial(at), Table: name, Poster: nobody{}, Queue: nobody{},
+		Client: dial(at), Table: name, Poster: nobody{}, Queue: nobody{}, Rules: rule.New(rule.Options{}),
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {

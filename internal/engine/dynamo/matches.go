@@ -65,6 +65,9 @@ func (e *Engine) matchesOf(ctx context.Context, page []item, except excluded, wh
 	}
 	n := 0
 	for _, f := range filters {
+		if !enoughTime(ctx) {
+			return 0, errOutOfTime
+		}
 		if who.passes(f) {
 			n++
 		}

@@ -1,11 +1,17 @@
 package dynamo
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"eureka"
 	"eureka/internal/protocol"
 )
+
+// filterTime is how long the filters of a batch may take before it is made smaller. One message may take longer: a thousand of the dearest filters take
+// some seconds.
+const filterTime = 2 * time.Second
 
 // sieve says who gets one message, by the filters of subscriptions; each distinct one is evaluated once. It is not safe for concurrent use.
 type sieve struct {
@@ -57,4 +63,29 @@ func (s *sieve) begin() {
 		m.Origin = s.origin
 		s.run, s.results = s.e.options.Rules.On(eureka.RuleSubject{Facts: m.Facts()}), map[string]bool{}
 	}
+}
+
+// evaluate evaluates the filters of a page of subscribers before anything is posted to them, message by message, and keeps the lease meanwhile. As long
+// as nobody was posted to, messages that there was no time for are left to the next batch.
+func (e *Engine) evaluate(ctx context.Context, b *batch, page []subscriber, first bool) error {
+	began := e.options.Now()
+	for i, who := range b.sieves {
+		for _, s := range page {
+			if s.replaying || s.filter == (filter{}) {
+				continue
+			}
+			who.passes(s.filter)
+			if e.holds(b.l) {
+				continue
+			}
+			if err := e.save(ctx, b.l, true); err != nil {
+				return err
+			}
+		}
+		if first && e.options.Now().Sub(began) > filterTime {
+			b.keep(i + 1)
+			return nil
+		}
+	}
+	return nil
 }
