@@ -40,6 +40,8 @@ func verbs() map[string]func(ts *testscript.TestScript, neg bool, args []string)
 		"crowd":  verbCrowd,
 		"break":  verbBreak,
 		"topic":  verbTopic,
+		"report": verbReport,
+		"sqs":    verbSQS,
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"eureka/internal/awslocal"
 )
 
 type worldKey struct{}
@@ -32,6 +34,7 @@ type world struct {
 	mu        sync.Mutex
 	processes map[string]*process
 	nats      *server.Server
+	queues    *awslocal.Process
 }
 
 func worldOf(ts *testscript.TestScript) *world {
@@ -94,6 +97,7 @@ func environ(ts *testscript.TestScript) []string {
 	for _, name := range []string{
 		"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY",
 		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN", "URL", "WS", "CONTROL", "STAGE", "SIMULATE",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "QUEUE",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
@@ -187,6 +191,9 @@ func (w *world) end() {
 			_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) // it may have ended meanwhile
 			<-p.done
 		}
+	}
+	if w.queues != nil {
+		w.queues.Stop()
 	}
 	if w.nats != nil {
 		w.nats.Shutdown()

@@ -145,7 +145,7 @@ func (b *bench) build(ctx context.Context, name, source string) error {
 
 // zipSize is how large the upload of the functions is.
 func zipSize(ctx context.Context) (int, error) {
-	bootstrap, err := deploy.FindBootstrap(ctx)
+	bootstrap, err := deploy.BuildBootstrap(ctx)
 	if err != nil {
 		return 0, err
 	}

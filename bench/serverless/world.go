@@ -74,7 +74,7 @@ func call(ctx context.Context, method, address, body string) ([]byte, error) {
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(r) //nolint:gosec // of the simulator
+	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,7 +42,7 @@ type deployCmd struct {
 	FanoutConcurrency  *string `help:"Workers that post at the same time." placeholder:"NUMBER"`
 	AlarmTopic         *string `help:"ARN of an SNS topic that alarms are sent to." placeholder:"ARN"`
 	APIGatewayAccount  *string `name:"api-gateway-account" help:"manage or keep the role through which API Gateway logs in this account." placeholder:"manage|keep"`
-	Bootstrap          string  `help:"Built cmd/eureka-lambda for arm64; found beside this program, or built from its source, by default." placeholder:"FILE"`
+	Bootstrap          string  `help:"Built cmd/eureka-lambda for arm64; by default those that this program carries, or beside it, or built from the source in the working directory." placeholder:"FILE"`
 	DryRun             bool    `help:"Print the template and what would change, and change nothing."`
 }
 
@@ -227,11 +226,10 @@ func (s *session) deployer(f stageFlags) (*deploy.Deployer, error) {
 
 // functions returns the zip of the functions.
 func (s *session) functions(path string) ([]byte, error) {
-	find := deploy.FindBootstrap
-	if path != "" {
-		find = func(context.Context) ([]byte, error) { return deploy.ReadBootstrap(path) }
+	if path == "" {
+		return deploy.FindZip(s.ctx)
 	}
-	bootstrap, err := find(s.ctx)
+	bootstrap, err := deploy.ReadBootstrap(path)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,43 @@ func TestDeployInfoRemove(t *testing.T) {
 	}
 }
 
+// TestDeployInstalled: a binary that was built with the functions deploys where there is neither source nor Go; another one says what to do.
+func TestDeployInstalled(t *testing.T) {
+	cloud, _ := account(t)
+	dir := t.TempDir()
+	zip, overlay := filepath.Join(dir, "zip"), filepath.Join(dir, "overlay.json")
+	place, err := filepath.Abs("../../internal/deploy/functions.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := json.Marshal(map[string]map[string]string{"Replace": {place: zip}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{zip: "the functions", overlay: string(files)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(dir, "eureka")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "-tags", "embedfunctions", "-overlay", overlay, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	command := exec.CommandContext(t.Context(), program, "deploy")
+	command.Dir, command.Env = dir, append(cloud.Environ(), "PATH=/nowhere", "HOME="+dir)
+	if out, err := command.CombinedOutput(); err != nil || !strings.Contains(string(out), "wscat -c") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got := cloud.Contents(); len(got) != 1 || got[0] != "the functions" {
+		t.Errorf("it uploads %q", got)
+	}
+	t.Chdir(dir)
+	if got := run(t, nil, "deploy"); got.code != 6 || !strings.Contains(got.stderr, "`make build` in a clone") {
+		t.Errorf("without source and functions: %+v", got)
+	}
+}
+
 func TestDeployRefused(t *testing.T) {
 	cloud, bootstrap := account(t)
 	for _, tt := range []struct {
@@ -109,7 +146,7 @@ func TestDeployRefused(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	for _, args := range [][]string{{"info"}, {"remove"}, {"remove", "--yes"}, {"deploy", "--bootstrap", bootstrap}} {
 		got := run(t, nil, args...)
-		if got.code != 4 || !strings.Contains(got.stderr, "there are no AWS credentials") || strings.Count(got.stderr, "\n") != 1 {
+		if got.code != 4 || !strings.Contains(got.stderr, "there are no AWS credentials") || strings.Count(got.stderr, "\n") != 1 || strings.Contains(got.stderr, "--token") {
 			t.Errorf("%v without credentials: %+v", args, got)
 		}
 	}

@@ -95,8 +95,8 @@ func (b *broadcaster) socket(ctx context.Context, e events.APIGatewayWebsocketPr
 // request is POST /sockets/{channel}/broadcast; everything else is answered with 200.
 func (b *broadcaster) request(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 	answer := events.APIGatewayV2HTTPResponse{StatusCode: http.StatusOK, Body: "{}"}
-	channel, ok := strings.CutPrefix(e.RawPath, "/sockets/")
-	if channel, ok = strings.CutSuffix(channel, "/broadcast"); !ok {
+	channel, ok := strings.CutSuffix(strings.TrimPrefix(e.RawPath, "/sockets/"), "/broadcast")
+	if !ok {
 		return answer, nil
 	}
 	var body struct {

@@ -92,6 +92,19 @@ func (c *Cloud) Objects() []string {
 	return keys
 }
 
+// Contents are the objects in all buckets.
+func (c *Cloud) Contents() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, b := range c.buckets {
+		for _, object := range b.objects {
+			out = append(out, string(object))
+		}
+	}
+	return out
+}
+
 // Parameter is the value of a parameter of the stack.
 func (c *Cloud) Parameter(name string) string {
 	c.mu.Lock()

@@ -135,7 +135,7 @@ func TestHolder(t *testing.T) {
 	k.err, c.err = nil, eureka.Errorf(eureka.CodeUnavailable, "the store does not answer")
 	expect("nobody knows what is revoked", "a=", eureka.CodeUnavailable, 0)
 	for address, want := range map[string]eureka.Code{
-		"/": eureka.CodeUnauthenticated, // whoever brings no credential needs nobody to know it
+		"/":               eureka.CodeUnauthenticated, // whoever brings no credential needs nobody to know it
 		"/?access_token=": eureka.CodeUnauthenticated, "/?access_token=x": eureka.CodeUnavailable,
 	} {
 		if _, err := s.Handshake(httptest.NewRequest(http.MethodGet, address, nil)); eureka.CodeOf(err) != want {

@@ -184,7 +184,9 @@ func TestSimulatedListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.PutFault(rule)
+	if err := s.PutFault(rule); err != nil {
+		t.Fatal(err)
+	}
 	api, err := client.New(s.at.HTTP)
 	if err != nil {
 		t.Fatal(err)

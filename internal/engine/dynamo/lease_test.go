@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"eureka"
 )
 
 // TestLeaseTakenOver: who has lost a lease learns so, and neither moves the mark of who has it now nor gives it up or keeps it for him.
@@ -53,5 +55,20 @@ func TestPostsEndWithTheLease(t *testing.T) {
 	}
 	if t.Context().Err() != nil {
 		t.Error("the caller's context has ended too")
+	}
+}
+
+// TestSubscriberPastItsTime: a socket that nobody reported ended gets nothing once its time is over, and counts no more, although DynamoDB has not removed it.
+func TestSubscriberPastItsTime(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := s.connect()
+	s.mustSubscribe(w, "A", eureka.Cursor{})
+	s.broadcast("A", "one")
+	s.clock.advance(2*time.Hour + time.Second)
+	s.broadcast("A", "two")
+	s.want("past its time", w, "one")
+	if n, err := s.other.countSubscribers(t.Context(), "A"); err != nil || n != 0 {
+		t.Errorf("%d subscribers, %v", n, err)
 	}
 }

@@ -18,15 +18,15 @@ const (
 // following makes a change of a channel that the subscribers of a name have to follow: to the channel that takes the name as its alias, or out of one
 // that is deleted. The task is queued before the change where somebody listens, so that nobody is left behind when the caller is cut off; who
 // subscribes in between is found behind it, or finds the change himself.
-func (e *Engine) following(ctx context.Context, name string, make func() error) error {
+func (e *Engine) following(ctx context.Context, name string, do func() error) error {
 	if name == "" {
-		return make()
+		return do()
 	}
 	told, err := e.announce(ctx, name)
 	if err != nil {
 		return err
 	}
-	if err := make(); err != nil || told {
+	if err := do(); err != nil || told {
 		return err
 	}
 	if _, err := e.announce(ctx, name); err != nil {

@@ -133,8 +133,7 @@ func (s *sockets) prepare(ctx context.Context, r runtime, sub eureka.Subscriptio
 // writeOnce stores both items of a subscription. When the socket ended, the channel was deleted, or the subscription was taken back, meanwhile, nothing
 // stays. False when another subscribe came between and this one has to begin again.
 func (s *sockets) writeOnce(ctx context.Context, w *writing) (bool, error) {
-	own, mirror, name := socketKey(w.sub.SocketID), mirrorKey(w.sub.SocketID, w.sub.ChannelID), nameKey(w.sub.ChannelID)
-	note, entry := w.items(mirror, (*Engine)(s).nowMillis())
+	note, entry := w.items(mirrorKey(w.sub.SocketID, w.sub.ChannelID), (*Engine)(s).nowMillis())
 	only := absent
 	if w.before != nil {
 		only = condition{expression: "v = :before", values: item{":before": number(w.before.number(attrVersion))}}
@@ -146,6 +145,12 @@ func (s *sockets) writeOnce(ctx context.Context, w *writing) (bool, error) {
 	if written, err := s.putVersion(ctx, entry, only); err != nil || !written {
 		return err == nil, err // a later one has replaced it already
 	}
+	return s.review(ctx, w)
+}
+
+// review is what writeOnce does once both items are written: what has happened meanwhile may take them back.
+func (s *sockets) review(ctx context.Context, w *writing) (bool, error) {
+	own, mirror, name := socketKey(w.sub.SocketID), mirrorKey(w.sub.SocketID, w.sub.ChannelID), nameKey(w.sub.ChannelID)
 	// Whoever changes the channel looks for subscribers behind the change, so one of the two finds the other.
 	found, err := s.table.batchGet(ctx, []key{own, mirror, name}, true)
 	if err != nil {
