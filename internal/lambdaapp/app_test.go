@@ -261,3 +261,42 @@ func TestGone(t *testing.T) {
 		}
 	}
 }
+
+// TestFilters: a client's filter is compiled by the function that takes its frame, and holds in the one that an event comes to.
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	ws, api := a.function(RoleWS, AuthNone), a.function(RoleHTTP, AuthNone)
+	a.ready(api)
+	if answer := a.call(api, httpEvent("POST", "/channels/orders", `{"service":"shop","modelType":"order"}`)); !strings.Contains(answer, `"statusCode":200`) {
+		t.Fatal(answer)
+	}
+	frame := func(id, text string) string {
+		body, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.call(ws, socketEvent("MESSAGE", id, `,"body":`+string(body)))
+	}
+	for id, filter := range map[string]string{"few=": `,"filter":"data.total > 100 && modelId == \"7\""`, "all=": ""} {
+		a.call(ws, socketEvent("CONNECT", id, ""))
+		if answer := frame(id, `{"action":"subscribe","ref":"1","channel":"orders"`+filter+`}`); !strings.Contains(answer, `subscribed`) {
+			t.Errorf("%s: %s", id, answer)
+		}
+	}
+	if answer := frame("few=", `{"action":"subscribe","ref":"1","channel":"orders","filter":"data.total >"}`); !strings.Contains(answer, "filter") || !strings.Contains(answer, "line 1:13") {
+		t.Errorf("a filter that does not compile: %s", answer)
+	}
+	events := a.function(RoleEvents, AuthNone)
+	for _, total := range []int{7, 700} {
+		event := `{"Records":[{"messageId":"m%d","body":"{\"service\":\"shop\",\"modelType\":\"order\",\"modelId\":\"7\",\"data\":{\"total\":%[1]d}}"}]}`
+		if answer := a.call(events, fmt.Sprintf(event, total)); answer != `{"batchItemFailures":[]}` {
+			t.Error(answer)
+		}
+	}
+	for id, want := range map[string]int{"few=": 1, "all=": 2} {
+		if got := a.frames(id); strings.Count(got, `"total":`) != want || !strings.Contains(got, `"total":700`) {
+			t.Errorf("%s got %s", id, got)
+		}
+	}
+}

@@ -35,12 +35,9 @@ func (w writing) key() key {
 
 // Subscribe implements eureka.Sockets: the socket's own note of the subscription comes first, so that its end finds whatever was written.
 func (s *sockets) Subscribe(ctx context.Context, sub eureka.Subscription) (eureka.Subscribed, error) {
-	if err := sub.Validate(); err != nil {
-		return eureka.Subscribed{}, err
-	}
 	e := (*Engine)(s)
-	if sub.Filter != "" && e.options.Rules == nil {
-		return eureka.Subscribed{}, eureka.Errorf(eureka.CodeUnavailable, "this service evaluates no filters")
+	if err := e.accepts(sub); err != nil {
+		return eureka.Subscribed{}, err
 	}
 	r, err := e.present(ctx, sub.ChannelID)
 	if err != nil {
@@ -88,6 +85,14 @@ func (s *sockets) Subscribe(ctx context.Context, sub eureka.Subscription) (eurek
 		began.Cursor = r.cursor(r.head)
 	}
 	return began, nil
+}
+
+// accepts returns why a subscription cannot be: it is invalid, or has a filter that nobody here could evaluate.
+func (e *Engine) accepts(sub eureka.Subscription) error {
+	if sub.Filter != "" && e.options.Rules == nil {
+		return eureka.Errorf(eureka.CodeUnavailable, "this service evaluates no filters")
+	}
+	return sub.Validate()
 }
 
 // write writes a subscription, again and again while others of the same socket and channel come between.
