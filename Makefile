@@ -9,16 +9,17 @@ SEED ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race e2e chaos lint fuzz bench fmt gen tools clean cross
+.PHONY: help run build test race e2e chaos lint fuzz bench bench-aws bench-bars fmt gen tools clean cross
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: ## run the service on http://localhost:8832 (flags: make run ARGS='--listen 127.0.0.1:9000')
 	go run ./cmd/eureka serve $(ARGS)
 
-build: ## build the binary into bin/
-	go build -o bin/eureka ./cmd/eureka
+build: ## build the binary into bin/, with the functions inside that `eureka deploy` uploads
+	go run ./tools/functions internal/deploy/functions.zip
+	go build -tags embedfunctions -o bin/eureka ./cmd/eureka
 
 test: tools cross ## run all tests, with the race detector; installs what they need
 	go vet ./...
@@ -30,9 +31,9 @@ e2e: tools ## run the end-to-end scripts alone
 chaos: ## kill and restart the service for FOR (10m) while it is used, and check that it delivers what it promises (flags: SEED=n, ARGS=-race)
 	go test -count=1 -timeout 0 $(ARGS) ./chaos -run TestDelivery -v -chaos.for $(FOR) -chaos.seed $(SEED)
 
-cross: ## check that other systems build
-	GOOS=darwin go build -o /dev/null ./cmd/eureka
-	GOOS=windows go build -o /dev/null ./cmd/eureka
+cross: ## check that the code for other systems builds and vets
+	GOOS=darwin go build -o /dev/null ./cmd/eureka && GOOS=darwin go vet ./cmd/eureka ./internal/...
+	GOOS=windows go build -o /dev/null ./cmd/eureka && GOOS=windows go vet ./cmd/eureka ./internal/...
 
 lint: $(TOOLS)/bin/golangci-lint-$(GOLANGCI_VERSION) ## run the linters
 	$< run ./...
@@ -44,8 +45,14 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+bench-bars: ## measure the bars of the socket layer: ours beside the bare send loop and Centrifugo (flags: make bench-bars ARGS='--centrifugo PATH --only fanout')
+	go run ./bench --bars $(ARGS)
+
 bench: ## measure the service beside the bare send loop (flags: make bench ARGS='--only history,resume --json')
 	go run ./bench $(ARGS)
+
+bench-aws: tools ## measure a broadcast of the serverless mode beside the original's way (flags: make bench-aws ARGS='--sizes 1000 --json')
+	go run ./bench/serverless $(ARGS)
 
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')

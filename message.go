@@ -94,7 +94,7 @@ type Delivery struct {
 	Matched  int    // subscribers of the channel that were to get it
 	Sent     int    // sockets it was handed to
 	Gone     int    // sockets that had ended
-	Deferred int    // sockets that will get it later, by a retry or a worker
+	Deferred int    // sockets that will get it later, by a retry or a worker; none of them is in Sent
 }
 
 // Facts are what the filters of subscriptions see of a message.

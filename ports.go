@@ -58,6 +58,13 @@ type SubscriberCounter interface {
 	CountSubscribers(ctx context.Context, channelIDs []string) (map[string]int, error)
 }
 
+// MessageCounter is an optional capability of History: how many messages many channels retain, in one call and without reading them.
+type MessageCounter interface {
+	// CountMessages returns about how many messages each of the channels retains, by id; one without history is absent. At most MaxLimit
+	// channels. An engine that cannot tell exactly for little says too many rather than too few, and never more than Retention.Size.
+	CountMessages(ctx context.Context, channels []Channel) (map[string]int, error)
+}
+
 // SocketIdentities is an optional capability of Sockets: it keeps who is behind each socket, for edges that hold nothing between two frames. Add
 // stores Socket.Identity.
 type SocketIdentities interface {

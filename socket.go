@@ -74,7 +74,7 @@ type Subscription struct {
 	SubscribedAt int64
 	// Filter is the rule that messages must pass to reach the socket, in the canonical text that package rule makes of the client's
 	// and the credential's; "" for none. Join and leave frames are not filtered.
-	Filter string
+	Filter string `json:",omitempty"`
 	// Since is where a resume goes on: messages behind it come before live ones. The zero cursor starts with live messages.
 	Since Cursor `json:"-"`
 }

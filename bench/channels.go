@@ -93,7 +93,7 @@ func (b *bench) retain(ctx context.Context, messages int) (channels, error) {
 
 // fill declares the channels, eight at a time, and publishes one message to each after the other.
 func (b *bench) fill(ctx context.Context, s *server, messages int) error {
-	ids := names("c", b.declared)
+	ids := named("c", b.declared)
 	const workers = 8
 	var working sync.WaitGroup
 	failed := make([]error, workers)

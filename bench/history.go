@@ -42,8 +42,8 @@ func declare(ctx context.Context, s *server, id string, size int) error {
 	return err
 }
 
-// names are n channel ids that begin alike.
-func names(prefix string, n int) (ids []string) {
+// named are n channel ids that begin alike.
+func named(prefix string, n int) (ids []string) {
 	for i := range n {
 		ids = append(ids, fmt.Sprintf("%s%d", prefix, i))
 	}
@@ -77,9 +77,9 @@ func (b *bench) measureHistory(ctx context.Context, f *figures) error {
 	for _, load := range []struct{ channels, inFlight int }{{1, 1}, {1, 32}, {32, 32}} {
 		prefix := fmt.Sprintf("%d-%d-", load.channels, load.inFlight)
 		contenders := []*storing{
-			{kind: "none", server: interval, channels: names("none-"+prefix, load.channels)},
-			{kind: "sync 1s", server: interval, channels: names("kept-"+prefix, load.channels)},
-			{kind: "sync always", server: always, channels: names("kept-"+prefix, load.channels)},
+			{kind: "none", server: interval, channels: named("none-"+prefix, load.channels)},
+			{kind: "sync 1s", server: interval, channels: named("kept-"+prefix, load.channels)},
+			{kind: "sync always", server: always, channels: named("kept-"+prefix, load.channels)},
 		}
 		if err := b.store(ctx, contenders, load.inFlight); err != nil {
 			return err
@@ -248,9 +248,7 @@ func (b *bench) comeBack(ctx context.Context, s *server, channels string, frames
 // awaitSockets waits until the service holds n sockets.
 func (s *server) awaitSockets(ctx context.Context, n int) error {
 	return waitUntil(time.Minute, func() bool {
-		text, err := s.call(ctx, caller, http.MethodGet, "/hello", nil)
-		var hello struct{ Sockets int }
-		return err == nil && json.Unmarshal(text, &hello) == nil && hello.Sockets == n
+		return s.sockets(ctx) == n
 	}, func() error { return fmt.Errorf("%s does not come to hold %d sockets", s.name, n) })
 }
 

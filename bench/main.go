@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -31,6 +33,8 @@ type figures struct {
 	History             []stored   `json:"history,omitempty"`
 	Resumes             []resume   `json:"resumes,omitempty"`
 	Channels            []channels `json:"channels,omitempty"`
+	Growth              []grown    `json:"growth,omitempty"`
+	Bars                []row      `json:"bars,omitempty"`
 }
 
 type publish struct {
@@ -44,9 +48,9 @@ type delivery struct {
 	InFlight    int     `json:"inFlight"`
 	PerSecond   float64 `json:"perSecond"`
 	CPUMicros   float64 `json:"cpuMicrosPerDelivery"`
-	LoopPerSec  float64 `json:"sendLoopPerSecond"`
-	LoopMicros  float64 `json:"sendLoopCpuMicrosPerDelivery"`
-	Ratio       float64 `json:"cpuRatioToSendLoop"`
+	BarePerSec  float64 `json:"barePerSecond"`
+	BareMicros  float64 `json:"bareCpuMicrosPerDelivery"`
+	Ratio       float64 `json:"cpuRatioToBare"`
 }
 
 func main() {
@@ -56,34 +60,50 @@ func main() {
 func run() int {
 	asJSON := flag.Bool("json", false, "print the figures as JSON")
 	rounds := flag.Int("rounds", 3, "rounds of each delivery measurement; the median counts")
-	deliveries := flag.Int("deliveries", 300000, "frames to deliver in each round")
+	span := flag.Duration("for", 5*time.Second, "how long each delivery measurement publishes")
 	publishes := flag.Int("publishes", 20000, "publishes of each publish measurement")
 	idle := flag.Int("idle", 10000, "sockets of the memory measurement")
 	resumes := flag.Int("resumes", 1000, "sockets that resume at once in each round")
 	declared := flag.Int("channels", 2000, "channels of the measurement of what history takes")
-	only := flag.String("only", "", "what to measure, of "+strings.Join(measurementNames(), ",")+"; all by default")
+	bars := flag.Bool("bars", false, "measure the bars of the socket layer: ours beside the bare loop and Centrifugo, with pass or fail; exit code 3 when one is missed")
+	centrifugo := flag.String("centrifugo", "", "binary of Centrifugo, for the bars; without it those rows are left out")
+	large := flag.Int("large", 100000, "sockets of the bar on memory")
+	huge := flag.Int("huge", 250000, "sockets of the bar on the largest broadcast")
+	only := flag.String("only", "", "what to measure, of "+strings.Join(names(measurements), ",")+"; of the bars: "+strings.Join(names(barMeasurements), ",")+"; all by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b := bench{
-		rounds: *rounds, deliveries: *deliveries, publishes: *publishes, idle: *idle, resumes: *resumes, declared: *declared, progress: os.Stderr,
+		rounds: *rounds, span: *span, publishes: *publishes, idle: *idle, resumes: *resumes, declared: *declared, progress: os.Stderr,
+		centrifugo: *centrifugo, large: *large, huge: *huge,
 	}
-	f, err := b.run(ctx, *only)
-	if err == nil {
-		err = show(os.Stdout, f, *asJSON)
+	what := measurements
+	if *bars {
+		what = barMeasurements
 	}
-	if err != nil {
+	f, err := b.run(ctx, what, *only)
+	// What was measured before a failure is not lost with it.
+	if err := errors.Join(err, show(os.Stdout, f, *asJSON)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
+	}
+	if slices.ContainsFunc(f.Bars, func(r row) bool { return r.Verdict == missed }) {
+		return exitMissed
 	}
 	return 0
 }
 
-// measurements are what there is to measure, in the order in which it is done.
-var measurements = []struct {
+// exitMissed is the exit code of a run in which a bar was missed.
+const exitMissed = 3
+
+// measurement is one thing to measure.
+type measurement struct {
 	name string
 	run  func(b *bench, ctx context.Context, f *figures) error
-}{
+}
+
+// measurements are what there is to measure, in the order in which it is done.
+var measurements = []measurement{
 	{"start", (*bench).measureStart},
 	{"memory", (*bench).measureMemory},
 	{"publish", (*bench).measurePublish},
@@ -91,24 +111,25 @@ var measurements = []struct {
 	{"history", (*bench).measureHistory},
 	{"resume", (*bench).measureResume},
 	{"channels", (*bench).measureChannels},
+	{"growth", (*bench).measureGrowth},
 }
 
-func measurementNames() (names []string) {
-	for _, m := range measurements {
+func names(list []measurement) (names []string) {
+	for _, m := range list {
 		names = append(names, m.name)
 	}
 	return names
 }
 
 // run makes the measurements that are asked for, a comma list; all of them when it is empty.
-func (b *bench) run(ctx context.Context, only string) (f figures, err error) {
-	asked := measurementNames()
+func (b *bench) run(ctx context.Context, list []measurement, only string) (f figures, err error) {
+	asked := names(list)
 	if only != "" {
 		asked = strings.Split(only, ",")
 	}
 	for _, name := range asked {
-		if !slices.Contains(measurementNames(), name) {
-			return f, fmt.Errorf("there is no measurement %q, only %s", name, strings.Join(measurementNames(), ", "))
+		if !slices.Contains(names(list), name) {
+			return f, fmt.Errorf("there is no measurement %q, only %s", name, strings.Join(names(list), ", "))
 		}
 	}
 	if err := raiseDescriptors(); err != nil {
@@ -124,10 +145,10 @@ func (b *bench) run(ctx context.Context, only string) (f figures, err error) {
 	if b.eureka, err = build(ctx, dir, "./cmd/eureka"); err != nil {
 		return f, err
 	}
-	if b.loop, err = build(ctx, dir, "./bench/sendloop"); err != nil {
+	if b.bare, err = build(ctx, dir, "./bench/bare"); err != nil {
 		return f, err
 	}
-	for _, m := range measurements {
+	for _, m := range list {
 		if !slices.Contains(asked, m.name) {
 			continue
 		}
@@ -163,10 +184,14 @@ func (b *bench) measurePublish(ctx context.Context, f *figures) error {
 func (b *bench) measureFanout(ctx context.Context, f *figures) error {
 	for _, subscribers := range []int{1000, 10000} {
 		for _, inFlight := range []int{1, 16} {
-			d, err := b.deliver(ctx, subscribers, inFlight)
+			ours, bare, err := b.sideBySide(ctx, []string{eurekaName, bareName}, "fanout", "--subscribers", strconv.Itoa(subscribers), "--in-flight", strconv.Itoa(inFlight))
 			if err != nil {
 				return err
 			}
+			d := delivery{
+				Subscribers: subscribers, InFlight: inFlight, PerSecond: ours.rate(), CPUMicros: ours.cpu(), BarePerSec: bare.rate(), BareMicros: bare.cpu(),
+			}
+			d.Ratio = d.CPUMicros / d.BareMicros
 			f.Deliveries = append(f.Deliveries, d)
 		}
 	}
@@ -208,12 +233,14 @@ func show(w io.Writer, f figures, asJSON bool) error {
 		line("publishes to one subscriber, %d in flight\t%.0f/s\t%.1f µs CPU each\n", p.InFlight, p.PerSecond, p.CPUMicros)
 	}
 	if len(f.Deliveries) > 0 {
-		line("\nsubscribers\tin flight\tdeliveries/s\tCPU µs\tsend loop/s\tCPU µs\tratio\n")
+		line("\nsubscribers\tin flight\tdeliveries/s\tCPU µs\tbare loop/s\tCPU µs\tratio\n")
 	}
 	for _, d := range f.Deliveries {
-		line("%d\t%d\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\n", d.Subscribers, d.InFlight, d.PerSecond, d.CPUMicros, d.LoopPerSec, d.LoopMicros, d.Ratio)
+		line("%d\t%d\t%.0f\t%.2f\t%.0f\t%.2f\t%.2f\n", d.Subscribers, d.InFlight, d.PerSecond, d.CPUMicros, d.BarePerSec, d.BareMicros, d.Ratio)
 	}
 	showHistory(line, f)
+	showGrowth(line, f.Growth)
+	showBars(line, f.Bars)
 	return t.Flush()
 }
 

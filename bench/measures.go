@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,18 +15,18 @@ import (
 
 // bench holds what the measurements share.
 type bench struct {
-	rounds, deliveries, publishes, idle, resumes, declared int
+	rounds, publishes, idle, resumes, declared, large, huge int
 
-	progress     io.Writer
-	dir          string
-	eureka, loop string // binaries
-	servers      int    // started so far
+	span time.Duration // of each delivery measurement
+
+	progress                 io.Writer
+	dir                      string
+	eureka, bare, centrifugo string // binaries; the last "" when there is none
+	servers                  int    // started so far
 }
 
 // body is a broadcast whose frame is about 128 bytes long, channel, action and time included.
 var body = []byte(`{"data":{"orderId":"1000042","status":"paid","note":"ok"}}`)
-
-const frameBytes = 128
 
 // startTime is the median time from the start of the process to its first accepted connection, in milliseconds.
 func (b *bench) startTime(ctx context.Context) (float64, error) {
@@ -121,85 +120,6 @@ func (b *bench) publishRate(ctx context.Context, inFlight int) (publish, error) 
 	}, s.stop()
 }
 
-// deliver measures fan-out: the service and the bare send loop in turn, so that a change of the machine's speed hits both.
-func (b *bench) deliver(ctx context.Context, subscribers, inFlight int) (delivery, error) {
-	messages := max(b.deliveries/subscribers, inFlight)
-	b.say("fan-out to %d subscribers, %d in flight, %d messages, %d rounds", subscribers, inFlight, messages, b.rounds)
-	ours, err := b.serve(ctx)
-	if err != nil {
-		return delivery{}, err
-	}
-	loop, err := start(ctx, "sendloop", b.loop, func(address string) []string {
-		return []string{address, strconv.Itoa(frameBytes)}
-	})
-	if err != nil {
-		return delivery{}, err
-	}
-	var rates, cpus [2][]float64
-	for range b.rounds {
-		for i, s := range []*server{ours, loop} {
-			rate, cpu, err := round(ctx, s, messages, inFlight, subscribers)
-			if err != nil {
-				return delivery{}, err
-			}
-			rates[i], cpus[i] = append(rates[i], rate), append(cpus[i], cpu)
-		}
-	}
-	d := delivery{
-		Subscribers: subscribers, InFlight: inFlight,
-		PerSecond: median(rates[0]), CPUMicros: median(cpus[0]), LoopPerSec: median(rates[1]), LoopMicros: median(cpus[1]),
-	}
-	d.Ratio = d.CPUMicros / d.LoopMicros
-	if err := ours.stop(); err != nil {
-		return d, err
-	}
-	return d, loop.stop()
-}
-
-// round connects the subscribers, publishes messages and waits until every subscriber has every one of them. Each round has
-// connections of its own, so that one contender's never stand beside the other's.
-func round(ctx context.Context, s *server, messages, inFlight, subscribers int) (perSecond, cpuMicros float64, err error) {
-	clients, err := subscribe(ctx, s, subscribers)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer clients.close()
-	// One message ahead, unmeasured: both contenders forget the last round's sockets with it.
-	if err := s.publish(ctx, &http.Client{Timeout: time.Minute}, body); err != nil {
-		return 0, 0, err
-	}
-	if err := clients.await(int64(subscribers)); err != nil {
-		return 0, 0, err
-	}
-	before, err := s.cpu()
-	if err != nil {
-		return 0, 0, err
-	}
-	start := clients.frames.Load()
-	want := int64(messages) * int64(subscribers)
-	began := time.Now()
-	if inFlight == 1 {
-		// One broadcast in flight means that the next one starts when the last one has arrived everywhere.
-		client := &http.Client{Timeout: time.Minute}
-		for i := range messages {
-			if err := s.publish(ctx, client, body); err != nil {
-				return 0, 0, err
-			}
-			if err := clients.await(start + int64(i+1)*int64(subscribers)); err != nil {
-				return 0, 0, err
-			}
-		}
-	} else if err := post(ctx, s, messages, inFlight); err != nil {
-		return 0, 0, err
-	}
-	if err := clients.await(start + want); err != nil {
-		return 0, 0, err
-	}
-	took := time.Since(began)
-	after, err := s.cpu()
-	return float64(want) / took.Seconds(), float64((after - before).Microseconds()) / float64(want), err
-}
-
 // post publishes n messages over inFlight connections.
 func post(ctx context.Context, s *server, n, inFlight int) error {
 	return postTo(ctx, s, []string{"bench"}, n, inFlight)
@@ -232,10 +152,8 @@ func postTo(ctx context.Context, s *server, channels []string, n, inFlight int) 
 }
 
 func subscribe(ctx context.Context, s *server, n int) (*sockets, error) {
-	if s.name == "eureka" {
-		if err := ready(ctx, s); err != nil {
-			return nil, err
-		}
+	if err := ready(ctx, s); err != nil {
+		return nil, err
 	}
 	clients, err := newSockets()
 	if err != nil {

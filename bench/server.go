@@ -28,6 +28,8 @@ type server struct {
 	command *exec.Cmd
 	log     bytes.Buffer
 	started time.Time
+
+	token, adminKey string // credentials of sockets and of publishers; "" for none
 }
 
 // build compiles a command of this module into dir.
@@ -52,7 +54,7 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 	// A child inherits the affinity of the thread that forks it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pinThread(0)
+	pinThread(serverCore)
 	defer unpinThread()
 	s.started = time.Now()
 	if err := s.command.Start(); err != nil {
@@ -116,12 +118,6 @@ func (s *server) resident() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no VmRSS of %s", s.name)
-}
-
-// publish posts one broadcast to the channel of all measurements but those of history, and waits for the answer.
-func (s *server) publish(ctx context.Context, client *http.Client, body []byte) error {
-	_, err := s.call(ctx, client, http.MethodPost, "/channels/bench/broadcast", body)
-	return err
 }
 
 // maxAnswer bounds an answer.

@@ -20,8 +20,8 @@ func handshake(channels string) []byte {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 }
 
-// portsPerAddress is how many sockets leave from one loopback address before the next is used: local ports are a limit of 28,000.
-const portsPerAddress = 20000
+// portsPerAddress is how many sockets leave from one loopback address before the next is used: a free port is hard to find among many in use.
+const portsPerAddress = 1000
 
 // sockets is many client connections read by one epoll loop, so that the load costs little beside the server.
 type sockets struct {

@@ -146,7 +146,7 @@ func (w *world) lacking(counts map[string]int) []string {
 
 // unproven tells likewise what the judge had too little of.
 func (w *world) unproven(r *Report) []string {
-	least := map[string]int{"compared": 5000, "live": 200, "repeated": 10, "reads": 10, "retained": 500, "live gaps": 0}
+	least := map[string]int{"compared": 5000, "live": 200, "repeated": 10, "reads": 10, "retained": 200, "live gaps": 0}
 	if w.nats != nil {
 		least["live gaps"] = 3
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
@@ -169,6 +170,60 @@ func TestByeSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
+// TestByeCounts: API Gateway closes every socket with a code of its own, so what the bye before it says is what holds.
+func TestByeCounts(t *testing.T) {
+	for _, tt := range []struct {
+		name, bye string
+		close     func(*websocket.Conn)
+		code      eureka.Code // of the error that ends it; "" when it comes back
+		want      string      // in that error, or in what is said about the loss
+	}{
+		{"a restart behind API Gateway", `{"code":4500,"reason":"restart","reconnect":true,"after":900}`, closes(1000, ""), "", "trying again in 900ms"},
+		{"kicked behind API Gateway", `{"code":4480,"reason":"by an operator","reconnect":false,"after":0}`, closes(1001, "Going away"), eureka.CodeGone, "code 4480: by an operator"},
+		{"revoked behind API Gateway", `{"code":4401,"reason":"the credential was revoked","reconnect":false,"after":0}`, closes(1000, ""), eureka.CodeUnauthenticated, "code 4401: the credential was revoked"},
+		{"kicked, and the connection breaks", `{"code":4480,"reason":"out"}`, func(c *websocket.Conn) { _ = c.CloseNow() }, eureka.CodeGone, "code 4480: out"},
+		{"its word about coming back", `{"code":4998,"reason":"later","reconnect":true,"after":800}`, closes(1000, ""), "", "trying again in 800ms"},
+		{"its word about staying away", `{"code":4500,"reason":"for good","reconnect":false}`, closes(4500, "restart"), eureka.CodeGone, "code 4500: for good"},
+		{"without a code", `{"after":900}`, closes(4480, "kicked"), eureka.CodeGone, "code 4480: kicked"},
+		{"that cannot be read", `"kicked"`, closes(1000, "done"), eureka.CodeGone, "code 1000: done"},
+		{"with a code that is none", `{"code":70000,"after":900}`, closes(4500, ""), "", "trying again in"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			c, count := script(t, func(ctx context.Context, c *websocket.Conn) {
+				say(ctx, c, `{"action":"bye","data":`+tt.bye+`}`)
+				tt.close(c)
+			})
+			lost := ""
+			err := c.Listen(ctx, client.Listener{
+				Channels: []string{"A", "B"},
+				OnFrame:  func(f client.Frame) error { t.Errorf("got %s", f.Raw); return nil },
+				OnState: func(state string) {
+					if strings.Contains(state, "lost") {
+						lost = state
+						cancel()
+					}
+				},
+			})
+			switch {
+			case count.Load() != 1:
+				t.Errorf("%d connections", count.Load())
+			case tt.code != "":
+				if eureka.CodeOf(err) != tt.code || !strings.HasSuffix(eureka.MessageOf(err), tt.want) {
+					t.Errorf("ended with %v after %q", err, lost)
+				}
+			case !errors.Is(err, context.Canceled) || !strings.Contains(lost, tt.want):
+				t.Errorf("ended with %v after %q", err, lost)
+			}
+		})
+	}
+}
+
+func closes(code websocket.StatusCode, reason string) func(*websocket.Conn) {
+	return func(c *websocket.Conn) { _ = c.Close(code, reason) }
+}
+
 func TestListenWithoutAService(t *testing.T) {
 	c, err := client.New("http://127.0.0.1:1")
 	if err != nil {
@@ -177,5 +232,28 @@ func TestListenWithoutAService(t *testing.T) {
 	err = c.Listen(t.Context(), client.Listener{Channels: []string{"A"}, OnFrame: func(client.Frame) error { return nil }})
 	if eureka.CodeOf(err) != eureka.CodeUnavailable || !strings.Contains(eureka.MessageOf(err), "eureka serve") {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestListensOnceItIsSubscribed: a connection that breaks before its subscriptions began was not listening, and could not be resumed.
+func TestListensOnceItIsSubscribed(t *testing.T) {
+	c, _ := script(t,
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`)
+		},
+		func(ctx context.Context, c *websocket.Conn) {
+			say(ctx, c, `{"action":"subscribed","channel":"A","data":{}}`)
+			say(ctx, c, `{"action":"error","channel":"B","error":{"code":"not_found","message":"no B"}}`)
+			_ = c.Close(4480, "kicked")
+		},
+	)
+	var states []string
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := c.Listen(ctx, client.Listener{
+		Channels: []string{"A", "B"}, OnFrame: func(client.Frame) error { return nil }, OnState: func(s string) { states = append(states, s) },
+	})
+	if eureka.CodeOf(err) != eureka.CodeGone || len(states) != 2 || !strings.HasPrefix(states[0], "the connection is lost") || states[1] != "listening again" {
+		t.Errorf("%q, %v", states, err)
 	}
 }

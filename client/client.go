@@ -40,6 +40,7 @@ type Client struct {
 type Channel struct {
 	eureka.Channel
 	Subscribed *int `json:"subscribed,omitempty"` // live subscribers; nil when the service could not count them
+	Messages   *int `json:"messages,omitempty"`   // about how many it retains; nil without history, or when the service could not tell
 }
 
 // Socket is a socket as the service shows it. Times are epoch milliseconds.
@@ -105,6 +106,30 @@ func (c *Client) WithToken(token string) *Client {
 func (c *Client) Publish(ctx context.Context, channel string, m Message) (Published, error) {
 	var out Published
 	return out, c.call(ctx, http.MethodPost, c.path("channels", channel, "broadcast"), nil, m, &out)
+}
+
+// Event is what a service reports. ID is its identity: the same one within five minutes is accepted once.
+type Event struct {
+	ID        string          `json:"id,omitempty"`
+	ChannelID string          `json:"channelId,omitempty"` // a channel to deliver to beside those of the service and model
+	Service   string          `json:"service,omitempty"`
+	ModelType string          `json:"modelType,omitempty"`
+	ModelID   string          `json:"modelId,omitempty"`
+	Event     string          `json:"event,omitempty"` // "" means message
+	Data      json.RawMessage `json:"data"`
+	TS        int64           `json:"ts,omitempty"` // epoch milliseconds; 0 means now
+}
+
+// Accepted says what became of reported events.
+type Accepted struct {
+	Accepted int      `json:"accepted"`
+	Channels []string `json:"channels"` // ids of the channels they were delivered on
+}
+
+// Report reports an event, which the service routes to the channels of its service and model.
+func (c *Client) Report(ctx context.Context, ev Event) (Accepted, error) {
+	var out Accepted
+	return out, c.call(ctx, http.MethodPost, c.path("events"), nil, ev, &out)
 }
 
 // CreateChannel creates a channel from the given fields; an id of "" takes the next number.

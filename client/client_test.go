@@ -199,6 +199,8 @@ func TestListenResumes(t *testing.T) {
 		func(ctx context.Context, c *websocket.Conn) {
 			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"aaaaaaaa.1","recovered":true}}`)
 			say(ctx, c, `{"action":"message","channel":"A","id":"aaaaaaaa.7","data":1}`)
+			say(ctx, c, `{"action":"message","channel":"A","id":"aaaaaaaa.6","data":"repeated"}`) // as the serverless service may
+			say(ctx, c, `{"action":"message","channel":"A","id":"aaaaaaaa.7","data":"repeated"}`)
 		},
 		func(ctx context.Context, c *websocket.Conn) {
 			say(ctx, c, `{"action":"subscribed","channel":"A","data":{"cursor":"cccccccc.9","recovered":false}}`)

@@ -25,7 +25,8 @@ const (
 	dialTimeout  = 15 * time.Second
 	keepAlive    = 30 * time.Second // a listener pings when it hears nothing for so long
 	pongTimeout  = 15 * time.Second
-	maxRefusal   = 64 << 10 // bytes of a refused handshake's answer
+	maxAfter     = time.Minute // of what the service asks to wait
+	maxRefusal   = 64 << 10    // bytes of a refused handshake's answer
 	maxFrameSize = 4 * eureka.MaxFrameBytes
 )
 
@@ -61,11 +62,44 @@ type Listener struct {
 // stopped is OnFrame's wish to end, whatever its error is.
 type stopped struct{ error }
 
-// closing is how a connection ended.
+// closing is how a connection ended: what the close frame says, unless a bye came before it. API Gateway closes every socket with a code of its
+// own, so the bye counts.
 type closing struct {
-	code   eureka.CloseCode
-	reason string
-	after  time.Duration // how long the service asked to wait
+	code      eureka.CloseCode
+	reason    string
+	reconnect bool
+	after     time.Duration // how long the service asked to wait
+	bye       bool          // code, reason and reconnect are of a bye
+}
+
+// byClose is the end by a close frame, or without one.
+func (c closing) byClose(code eureka.CloseCode, reason string) closing {
+	if !c.bye {
+		c.code, c.reason, c.reconnect = code, reason, code.Reconnect()
+	}
+	return c
+}
+
+// byBye is the end that a bye frame announces. One that cannot be read, or has no code, says nothing but when to come back.
+func (c closing) byBye(data json.RawMessage) closing {
+	var bye struct {
+		Code      eureka.CloseCode `json:"code"`
+		Reason    string           `json:"reason"`
+		Reconnect *bool            `json:"reconnect"`
+		After     int64            `json:"after"`
+	}
+	if json.Unmarshal(data, &bye) != nil {
+		return c
+	}
+	c.after = time.Duration(min(max(bye.After, 0), maxAfter.Milliseconds())) * time.Millisecond
+	if bye.Code == 0 {
+		return c
+	}
+	c.bye, c.code, c.reason, c.reconnect = true, bye.Code, bye.Reason, bye.Code.Reconnect()
+	if bye.Reconnect != nil {
+		c.reconnect = *bye.Reconnect
+	}
+	return c
 }
 
 // listening is one call of Listen.
@@ -75,7 +109,8 @@ type listening struct {
 	client  *Client
 	since   map[string]string // by channel: the cursor of its newest message that OnFrame got
 	begun   map[string]bool   // channels that were listened to already
-	refused map[string]bool   // channels that the present connection does not listen to
+	here    map[string]bool   // channels that the present connection listens to
+	refused map[string]bool   // channels that it does not listen to
 }
 
 // reasonCode is the code of an error about the end.
@@ -113,7 +148,7 @@ func (c *Client) Listen(ctx context.Context, l Listener) error {
 			return ctx.Err()
 		case err != nil && (first || !eureka.CodeOf(err).Outcome().Retry):
 			return err
-		case err == nil && !end.code.Reconnect():
+		case err == nil && !end.reconnect:
 			return eureka.Errorf(end.reasonCode(), "the service closed the socket with code %d: %s", end.code, end.reason)
 		}
 		if time.Since(began) > maxBackoff {
@@ -177,44 +212,55 @@ func (l *listening) once(ctx context.Context, first bool) (closing, error) {
 		return closing{}, err
 	}
 	defer func() { _ = conn.CloseNow() }()
-	l.refused = map[string]bool{}
+	l.here, l.refused = map[string]bool{}, map[string]bool{}
+	listens := "listening again"
 	if first {
-		l.OnState("listening")
-	} else {
-		l.OnState("listening again")
+		listens = "listening"
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go ping(ctx, conn)
-	end := closing{code: eureka.CloseAbnormal, reason: "the connection broke"}
+	var end closing
 	for {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
 			var closed websocket.CloseError
 			if errors.As(err, &closed) {
-				end.code, end.reason = eureka.CloseCode(closed.Code), closed.Reason //nolint:gosec // a close code has 16 bits
+				return end.byClose(eureka.CloseCode(closed.Code), closed.Reason), nil //nolint:gosec // a close code has 16 bits
 			}
-			return end, nil
+			return end.byClose(eureka.CloseAbnormal, "the connection broke"), nil
 		}
 		frame := Frame{Raw: text}
 		if json.Unmarshal(text, &frame) != nil {
 			continue // a frame of a later version
 		}
 		if frame.Action == "bye" {
-			end.after = byeAfter(frame.Data)
+			end = end.byBye(frame.Data)
 			continue
 		}
 		if err := l.take(frame); err != nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 			return end, stopped{err}
 		}
+		if listens != "" && l.answered() {
+			l.OnState(listens)
+			listens = ""
+		}
 	}
+}
+
+// answered reports whether the present connection's subscriptions have begun, or were refused: until then nothing would be resumed.
+func (l *listening) answered() bool {
+	return !slices.ContainsFunc(l.Channels, func(name string) bool { return !l.here[name] && !l.refused[name] })
 }
 
 // take hands a frame on and notes where each channel stands. An error ends the listening.
 func (l *listening) take(f Frame) error {
 	if f.Action == "subscribed" {
 		return l.began(f)
+	}
+	if l.had(f) {
+		return nil
 	}
 	if err := l.OnFrame(f); err != nil {
 		return err
@@ -231,6 +277,16 @@ func (l *listening) take(f Frame) error {
 	return eureka.Errorf(f.Error.Code, "there is no channel left to listen to: %s", f.Error.Message)
 }
 
+// had reports whether OnFrame got a message already: the service may repeat some, never out of order.
+func (l *listening) had(f Frame) bool {
+	if f.ID == "" {
+		return false
+	}
+	since, sinceErr := eureka.ParseCursor("since", l.since[f.Channel])
+	id, err := eureka.ParseCursor("id", f.ID)
+	return sinceErr == nil && err == nil && since.Epoch == id.Epoch && id.Offset <= since.Offset
+}
+
 // began notes where a subscription begins, and tells of what lies before that and cannot be had.
 func (l *listening) began(f Frame) error {
 	var data struct {
@@ -239,7 +295,7 @@ func (l *listening) began(f Frame) error {
 	}
 	_ = json.Unmarshal(f.Data, &data) // what cannot be read, of a later version, counts as not recovered
 	missed := !data.Recovered && (l.begun[f.Channel] || l.since[f.Channel] != "")
-	l.begun[f.Channel] = true
+	l.begun[f.Channel], l.here[f.Channel] = true, true
 	if !data.Recovered {
 		l.since[f.Channel] = data.Cursor
 	}
@@ -295,14 +351,4 @@ func ping(ctx context.Context, conn *websocket.Conn) {
 			}
 		}
 	}
-}
-
-func byeAfter(data json.RawMessage) time.Duration {
-	var bye struct {
-		After int64 `json:"after"`
-	}
-	if json.Unmarshal(data, &bye) != nil || bye.After < 0 {
-		return 0
-	}
-	return min(time.Duration(bye.After)*time.Millisecond, time.Minute)
 }

@@ -12,7 +12,7 @@ import (
 // TestDeployScripts runs testdata/deploy/*.txtar against a fake AWS account, since nothing of CloudFormation and S3 can be installed. What the
 // functions do is tested with the simulator.
 func TestDeployScripts(t *testing.T) {
-	p := params(t, "testdata/deploy")
+	p := params(t, self, "testdata/deploy/*.txtar")
 	setup := p.Setup
 	p.Setup = func(env *testscript.Env) error {
 		if err := setup(env); err != nil {

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +21,14 @@ const patience = 60 * time.Second
 
 // tools is where the Makefile installs what the scripts need.
 const tools = "../.tools"
+
+// mode is what the service of a script runs on.
+type mode string
+
+const (
+	self mode = "self" // one process, on the NATS inside it or an external one
+	aws  mode = "aws"  // the functions, behind the simulator of API Gateway and Lambda, on stand-ins of DynamoDB, SQS and SNS
+)
 
 var binDir string // the built binary
 
@@ -33,25 +44,57 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binDir = dir
-	args := []string{"build", "-o", filepath.Join(dir, "eureka")}
-	if raceEnabled {
-		args = append(args, "-race")
+	if err := build("eureka", "eureka/cmd/eureka"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	out, err := exec.CommandContext(context.Background(), "go", append(args, "eureka/cmd/eureka")...).CombinedOutput()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "building the binary: %v\n%s", err, out)
+	defer standIns.stop()
+	// Scripts wait more than they work: for queues, leases and the ends of credentials.
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// TestScripts runs testdata/*.txtar in the mode self: one process on the NATS inside it.
-func TestScripts(t *testing.T) {
-	testscript.Run(t, params(t, "testdata"))
+// build builds a program into binDir.
+func build(name, from string) error {
+	args := []string{"build", "-o", filepath.Join(binDir, name)}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(context.Background(), "go", append(args, from)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building %s: %w\n%s", from, err, out)
+	}
+	return nil
 }
 
-func params(t *testing.T, dir string) testscript.Params {
+// TestScripts runs testdata/*.txtar in the mode self.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, params(t, self, "testdata/*.txtar"))
+}
+
+// TestScriptsAWS runs the same scripts in the mode aws.
+func TestScriptsAWS(t *testing.T) {
+	standIns.need(t)
+	testscript.Run(t, params(t, aws, "testdata/*.txtar"))
+}
+
+// TestFaultsAWS runs testdata/aws/*.txtar: what goes wrong in AWS, a story for each.
+func TestFaultsAWS(t *testing.T) {
+	standIns.need(t)
+	testscript.Run(t, params(t, aws, "testdata/aws/*.txtar"))
+}
+
+// params are those of the scripts that match a pattern, in a mode.
+func params(t *testing.T, m mode, pattern string) testscript.Params {
 	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d scripts, %v", pattern, len(files), err)
+	}
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +104,7 @@ func params(t *testing.T, dir string) testscript.Params {
 		t.Fatal(err)
 	}
 	return testscript.Params{
-		Dir:                 dir,
+		Files:               files,
 		RequireExplicitExec: true,
 		Cmds:                verbs(),
 		Setup: func(env *testscript.Env) error {
@@ -73,12 +116,15 @@ func params(t *testing.T, dir string) testscript.Params {
 					env.Setenv(name, strings.TrimSpace(string(value)))
 				}
 			}
-			w := &world{processes: map[string]*process{}, env: env}
+			w := &world{mode: m, processes: map[string]*process{}, env: env}
 			env.Values[worldKey{}] = w
 			env.Defer(w.end)
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
+			if cond == string(self) || cond == string(aws) {
+				return cond == string(m), nil
+			}
 			tool, ok := strings.CutPrefix(cond, "tool:")
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)

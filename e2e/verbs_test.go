@@ -1,21 +1,18 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi"
-	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi/types"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -38,6 +35,13 @@ func verbs() map[string]func(ts *testscript.TestScript, neg bool, args []string)
 		"until":  verbUntil,
 		"field":  verbField,
 		"aws":    verbAWS,
+		"heard":  verbHeard,
+		"fault":  verbFault,
+		"crowd":  verbCrowd,
+		"break":  verbBreak,
+		"topic":  verbTopic,
+		"report": verbReport,
+		"sqs":    verbSQS,
 	}
 }
 
@@ -48,17 +52,24 @@ func noNegation(ts *testscript.TestScript, neg bool) {
 }
 
 // serve [NAME] [FLAG…] starts a node and waits until it takes traffic. It sets $URL, $WS, $HOST and $PORT, with _NAME behind them
-// for a node with a name.
+// for a node with a name, and $MANAGEMENT, where @connections is. In the mode aws it is the simulator with the script's stage that
+// starts; then $CONTROL is its control endpoint, and $SIMULATE are the flags for another simulator on the same
+// stand-ins, beside the stage.
 func verbServe(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
+	if worldOf(ts).mode == aws {
+		simulate(ts, args)
+		return
+	}
 	name, flags := nameOf(args)
 	address := nodeAddress(ts, name)
+	ts.Setenv("MANAGEMENT"+name, "http://"+address)
 	flags = append([]string{"serve", "--listen", address}, flags...)
 	if !strings.Contains(strings.Join(flags, " "), "--data-dir") {
 		flags = append(flags, "--data-dir", ts.MkAbs("data"+name))
 	}
 	p := start(ts, "serve"+name, "eureka", flags)
-	awaitReady(ts, p, address)
+	awaitReady(ts, p, address, patience)
 }
 
 // make TARGET [VARIABLE=VALUE…] runs the main job as the README says and waits until it takes traffic.
@@ -67,7 +78,7 @@ func verbMake(ts *testscript.TestScript, neg bool, args []string) {
 	address := nodeAddress(ts, "")
 	args = append([]string{"-C", ts.Getenv("ROOT")}, args...)
 	p := start(ts, "serve", "make", append(args, "ARGS=--listen "+address+" --data-dir "+ts.MkAbs("data")))
-	awaitReady(ts, p, address)
+	awaitReady(ts, p, address, 5*patience) // it is built first
 }
 
 func nameOf(args []string) (name string, rest []string) {
@@ -96,8 +107,8 @@ func nodeAddress(ts *testscript.TestScript, name string) string {
 	return address
 }
 
-func awaitReady(ts *testscript.TestScript, p *process, address string) {
-	ts.Check(poll(func() error {
+func awaitReady(ts *testscript.TestScript, p *process, address string, within time.Duration) {
+	ts.Check(pollFor(within, func() error {
 		if !p.running() {
 			return final{fmt.Errorf("it ended before it was ready:\n%s", p.text())}
 		}
@@ -122,6 +133,10 @@ func verbStop(ts *testscript.TestScript, neg bool, args []string) {
 // crash [NAME] ends a node at once, as a crash does.
 func verbCrash(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
+	if worldOf(ts).mode == aws {
+		crashAll(ts)
+		return
+	}
 	name, _ := nameOf(args)
 	p := processOf(ts, "serve"+name)
 	ts.Check(p.command.Process.Kill())
@@ -204,6 +219,29 @@ func verbRefute(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// heard NAME REGEXP VALUE… waits for as many matches in all of the output as there are values, and fails unless what the regexp's group
+// matched is exactly these, in this order.
+func verbHeard(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	p, want := processOf(ts, args[0]), args[2:]
+	expression, err := regexp.Compile(args[1])
+	ts.Check(err)
+	ts.Check(poll(func() error {
+		var got []string
+		for _, match := range expression.FindAllStringSubmatch(p.text(), -1) {
+			got = append(got, match[1])
+		}
+		switch {
+		case slices.Equal(got, want):
+			return nil
+		case len(got) < len(want):
+			return fmt.Errorf("heard %q, not yet %q", got, want)
+		default:
+			return final{fmt.Errorf("heard %q instead of %q", got, want)}
+		}
+	}))
+}
+
 // hangup NAME interrupts a program, as Ctrl+C does, and waits for its end.
 func verbHangup(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
@@ -248,34 +286,6 @@ func verbField(ts *testscript.TestScript, neg bool, args []string) {
 	value, err := field(ts.ReadFile("stdout"), args[1])
 	ts.Check(err)
 	ts.Setenv(args[0], value)
-}
-
-// aws post|get|delete ENDPOINT ID [TEXT] calls the management API with the AWS SDK; with ! the socket must be gone.
-func verbAWS(ts *testscript.TestScript, neg bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	settings, err := config.LoadDefaultConfig(ctx, config.WithRegion("eu-west-1"),
-		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("key", "secret", "")))
-	ts.Check(err)
-	client := apigatewaymanagementapi.NewFromConfig(settings, func(o *apigatewaymanagementapi.Options) { o.BaseEndpoint = aws.String(args[1]) })
-	id := aws.String(args[2])
-	switch args[0] {
-	case "post":
-		_, err = client.PostToConnection(ctx, &apigatewaymanagementapi.PostToConnectionInput{ConnectionId: id, Data: []byte(args[3])})
-	case "get":
-		var out *apigatewaymanagementapi.GetConnectionOutput
-		if out, err = client.GetConnection(ctx, &apigatewaymanagementapi.GetConnectionInput{ConnectionId: id}); err == nil && out.ConnectedAt == nil {
-			err = errors.New("no connectedAt")
-		}
-	case "delete":
-		_, err = client.DeleteConnection(ctx, &apigatewaymanagementapi.DeleteConnectionInput{ConnectionId: id})
-	default:
-		ts.Fatalf("aws %s is unknown", args[0])
-	}
-	var gone *types.GoneException
-	if neg != errors.As(err, &gone) || (err != nil && gone == nil) {
-		ts.Fatalf("aws %s: %v", args[0], err)
-	}
 }
 
 func processOf(ts *testscript.TestScript, name string) *process {

@@ -19,16 +19,22 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"eureka/internal/awslocal"
 )
 
 type worldKey struct{}
 
 // world is what one script has started.
 type world struct {
+	mode      mode
+	stage     string // of the mode aws
+	crashed   bool   // there, until it is served again
 	env       *testscript.Env
 	mu        sync.Mutex
 	processes map[string]*process
 	nats      *server.Server
+	queues    *awslocal.Process
 }
 
 func worldOf(ts *testscript.TestScript) *world {
@@ -90,7 +96,8 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY",
-		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN",
+		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN", "URL", "WS", "CONTROL", "STAGE", "SIMULATE",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "QUEUE",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
@@ -156,17 +163,22 @@ func (p *process) wait() error {
 // final is an error that waiting does not mend.
 type final struct{ error }
 
-// poll tries until it succeeds or patience is over.
-func poll(try func() error) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; {
+// poll tries until it succeeds or patience is over, at first often and then less so: what is polled has work of its own.
+func poll(try func() error) error { return pollFor(patience, try) }
+
+func pollFor(within time.Duration, try func() error) error {
+	wait := 5 * time.Millisecond
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for deadline := time.Now().Add(within); ; {
 		err := try()
 		var fatal final
 		if err == nil || errors.As(err, &fatal) || time.Now().After(deadline) {
 			return err
 		}
-		<-tick.C
+		<-timer.C
+		wait = min(wait*5/4, 100*time.Millisecond)
+		timer.Reset(wait)
 	}
 }
 
@@ -180,10 +192,14 @@ func (w *world) end() {
 			<-p.done
 		}
 	}
+	if w.queues != nil {
+		w.queues.Stop()
+	}
 	if w.nats != nil {
 		w.nats.Shutdown()
 		w.nats.WaitForShutdown()
 	}
+	w.tellLogs()
 }
 
 // freeAddress is a loopback address that nothing listens on.

@@ -194,17 +194,18 @@ func TestInvocation(t *testing.T) {
 	api := newRuntimeAPI(t)
 	p := api.run(t, build(t), environment("http"))
 	for _, want := range []struct {
-		path, body string
-		status     int
+		path, key, body string
+		status          int
 	}{
-		{"/hello", `"mode":"serverless"`, 200},
-		{"/", "wscat -c 'wss://a1.execute-api.eu-west-1.amazonaws.com/dev?channels=1000001'", 200},
-		{"/metrics", "CloudWatch", 404},
-		{"/channels", `"code":"unavailable"`, 503}, // there is no store here, so nobody can be told from anybody
+		{"/hello", "", `"mode":"serverless"`, 200},
+		{"/", "", "wscat -c 'wss://a1.execute-api.eu-west-1.amazonaws.com/dev?channels=1000001'", 200},
+		{"/metrics", "", "CloudWatch", 404},
+		{"/channels", "", `"code":"unauthenticated"`, 401},
+		{"/channels", "ek_0123456789", `"code":"unavailable"`, 503}, // there is no store here, so nobody can be told from anybody
 	} {
 		await(t, api.asked, "a request for an event", p)
 		event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
-			Version: "2.0", RawPath: want.path, Headers: map[string]string{"host": "b2.execute-api.eu-west-1.amazonaws.com", "x-forwarded-proto": "https"},
+			Version: "2.0", RawPath: want.path, Headers: map[string]string{"host": "b2.execute-api.eu-west-1.amazonaws.com", "x-forwarded-proto": "https", "x-api-key": want.key},
 			RequestContext: events.APIGatewayV2HTTPRequestContext{Stage: "$default", HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: "GET"}},
 		})
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/url"
 	"strconv"
+	"time"
 
 	"eureka"
 	"eureka/client"
@@ -83,6 +84,9 @@ type listChannelsCmd struct {
 	Limit int               `help:"Channels of a page." default:"20"`
 	Page  int               `help:"Page number, from 0." default:"0"`
 	After string            `help:"Go on behind this position, the next of an earlier page."`
+
+	Watch    bool          `short:"w" help:"Look again and again: a table that stays up to date on a terminal, else a line for each channel that is added, changes or leaves the list."`
+	Interval time.Duration `help:"Time between two looks of --watch." default:"2s"`
 }
 
 // Run lists channels.
@@ -97,6 +101,9 @@ func (c *listChannelsCmd) Run(s *session) error {
 	if c.Query != "" {
 		query.Set("q", c.Query)
 	}
+	if c.Watch {
+		return s.watch(service, query, c.Interval)
+	}
 	list, err := service.Channels(s.ctx, query)
 	if err != nil {
 		return s.interrupted(err)
@@ -104,18 +111,31 @@ func (c *listChannelsCmd) Run(s *session) error {
 	if s.json {
 		return s.printJSON(list)
 	}
-	rows := [][]string{{"ID", "ALIAS", "SERVICE", "MODEL", "SUBSCRIBED", "NAME", "CREATED"}}
-	for _, ch := range list.List {
+	if err := s.table(channelRows(list.List)); err != nil {
+		return err
+	}
+	return s.more(len(list.List), list.Total, list.Next)
+}
+
+// channelRows are a table of channels, its head included.
+func channelRows(channels []client.Channel) [][]string {
+	rows := [][]string{{"ID", "ALIAS", "SERVICE", "MODEL", "SUBSCRIBED", "MESSAGES", "NAME", "CREATED"}}
+	for _, ch := range channels {
 		model := ch.ModelType
 		if ch.ModelID != "" {
 			model += "/" + ch.ModelID
 		}
-		rows = append(rows, []string{ch.ID, ch.Alias, ch.Service, model, count(ch.Subscribed), ch.Name, moment(ch.CreatedAt)})
+		rows = append(rows, []string{ch.ID, ch.Alias, ch.Service, model, count(ch.Subscribed), kept(ch), ch.Name, moment(ch.CreatedAt)})
 	}
-	if err := s.table(rows); err != nil {
-		return err
+	return rows
+}
+
+// kept is how many messages a channel retains, nothing without history.
+func kept(ch client.Channel) string {
+	if ch.History == nil {
+		return ""
 	}
-	return s.more(len(list.List), list.Total, list.Next)
+	return count(ch.Messages)
 }
 
 type showChannelCmd struct {
@@ -191,6 +211,7 @@ func (s *session) showChannel(ch client.Channel, err error) error {
 		{"presence", strconv.FormatBool(ch.Presence)},
 		{"history", retention(ch.History)},
 		{"subscribed", count(ch.Subscribed)},
+		{"messages", kept(ch)},
 		{"revision", strconv.FormatUint(ch.Revision, 10)},
 		{"created", moment(ch.CreatedAt)},
 		{"updated", moment(ch.UpdatedAt)},

@@ -3,14 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"eureka"
 	"eureka/internal/deploy"
@@ -35,12 +36,13 @@ type deployCmd struct {
 	JWTAudience        *string `name:"jwt-audience" help:"Audience of which a token must name one." placeholder:"AUDIENCE,…"`
 	AllowedOrigins     *string `help:"Origins of browser pages that may connect." placeholder:"ORIGIN,…"`
 	UndeclaredChannels *string `help:"Whether channels that nobody created may be used: allow, deny or auto." placeholder:"POLICY"`
+	MaxSubscriptions   *string `help:"Channels that one socket may listen to." placeholder:"NUMBER"`
 	LogLevel           *string `help:"debug, info, warn or error." placeholder:"LEVEL"`
 	LogRetentionDays   *string `help:"Days after which logs are removed." placeholder:"DAYS"`
 	FanoutConcurrency  *string `help:"Workers that post at the same time." placeholder:"NUMBER"`
 	AlarmTopic         *string `help:"ARN of an SNS topic that alarms are sent to." placeholder:"ARN"`
 	APIGatewayAccount  *string `name:"api-gateway-account" help:"manage or keep the role through which API Gateway logs in this account." placeholder:"manage|keep"`
-	Bootstrap          string  `help:"Built cmd/eureka-lambda for arm64; found beside this program, or built from its source, by default." placeholder:"FILE"`
+	Bootstrap          string  `help:"Built cmd/eureka-lambda for arm64; by default those that this program carries, or beside it, or built from the source in the working directory." placeholder:"FILE"`
 	DryRun             bool    `help:"Print the template and what would change, and change nothing."`
 }
 
@@ -50,7 +52,7 @@ func (c *deployCmd) parameters() (deploy.Parameters, error) {
 	for name, value := range map[string]*string{
 		"Auth": c.Auth, "AdminKey": c.AdminKey, "JwtSecret": c.JWTSecret, "JwtJwks": c.JWTJWKS, "JwtIssuer": c.JWTIssuer, "JwtAudience": c.JWTAudience,
 		"AllowedOrigins": c.AllowedOrigins, "UndeclaredChannels": c.UndeclaredChannels, "LogLevel": c.LogLevel, "LogRetentionDays": c.LogRetentionDays,
-		"FanoutConcurrency": c.FanoutConcurrency, "AlarmTopic": c.AlarmTopic, "ApiGatewayAccount": c.APIGatewayAccount,
+		"FanoutConcurrency": c.FanoutConcurrency, "MaxSubscriptions": c.MaxSubscriptions, "AlarmTopic": c.AlarmTopic, "ApiGatewayAccount": c.APIGatewayAccount,
 	} {
 		if value != nil {
 			out[name] = *value
@@ -75,6 +77,11 @@ func (c *deployCmd) Run(s *session) error {
 	d, err := s.deployer(c.stageFlags)
 	if err != nil {
 		return err
+	}
+	if c.DryRun {
+		if err := s.printTemplate(); err != nil {
+			return err
+		}
 	}
 	zip, err := s.functions(c.Bootstrap)
 	if err != nil {
@@ -103,26 +110,30 @@ func (c *deployCmd) Run(s *session) error {
 	return s.printInfo(*result.Info)
 }
 
-// dryRun prints the template, and then what a deployment would change.
-func (s *session) dryRun(d *deploy.Deployer, request deploy.Request) error {
+// printTemplate prints the template, for people.
+func (s *session) printTemplate() error {
 	template, err := deploy.Template()
-	if err != nil {
+	if err != nil || s.json {
 		return err
 	}
-	if !s.json {
-		var long bytes.Buffer
-		if err := json.Indent(&long, template, "", "  "); err != nil {
-			return err
-		}
-		if err := s.printf("%s\n", long.Bytes()); err != nil {
-			return err
-		}
+	var long bytes.Buffer
+	if err := json.Indent(&long, template, "", "  "); err != nil {
+		return err
 	}
+	return s.printf("%s\n", long.Bytes())
+}
+
+// dryRun prints what a deployment would change.
+func (s *session) dryRun(d *deploy.Deployer, request deploy.Request) error {
 	result, err := d.Deploy(s.ctx, request)
 	if err != nil {
 		return s.interrupted(err)
 	}
 	if s.json {
+		template, err := deploy.Template()
+		if err != nil {
+			return err
+		}
 		return s.printJSON(map[string]any{"template": json.RawMessage(template), "changes": result.Changes})
 	}
 	return s.printChanges(result.Changes)
@@ -161,10 +172,13 @@ func (c *removeCmd) Run(s *session) error {
 		return err
 	}
 	if !c.Yes {
+		if err := s.found(d); err != nil {
+			return err
+		}
 		s.note(fmt.Sprintf("this deletes the stack %s with its channels, their history, API keys and dead letters; type %s to go on:", d.StackName(), c.Stage))
-		answer, err := bufio.NewReader(s.stdin).ReadString('\n')
+		answer, _ := bufio.NewReader(s.stdin).ReadString('\n') // an end without an answer is no
 		if strings.TrimSpace(answer) != c.Stage {
-			return eureka.WrapError(eureka.CodeInvalid, err, "nothing was removed; type the stage's name, or give --yes")
+			return eureka.Errorf(eureka.CodeInvalid, "nothing was removed; type the stage's name, or give --yes")
 		}
 	}
 	if err := d.Remove(s.ctx); err != nil {
@@ -176,6 +190,19 @@ func (c *removeCmd) Run(s *session) error {
 	return s.printf("removed %s\n", c.Stage)
 }
 
+// found shows what there is to remove. A stage without a stack may have left its bucket.
+func (s *session) found(d *deploy.Deployer) error {
+	info, err := d.Info(s.ctx)
+	switch {
+	case eureka.CodeOf(err) == eureka.CodeNotFound:
+		return nil
+	case err != nil:
+		return s.interrupted(err)
+	}
+	s.note(fmt.Sprintf("%s in %s, %s, %d resources", info.Stack, info.Region, info.Status, info.Resources))
+	return nil
+}
+
 func (s *session) deployer(f stageFlags) (*deploy.Deployer, error) {
 	s.interruptible()
 	var options []func(*awsconfig.LoadOptions) error
@@ -185,7 +212,12 @@ func (s *session) deployer(f stageFlags) (*deploy.Deployer, error) {
 	if f.Profile != "" {
 		options = append(options, awsconfig.WithSharedConfigProfile(f.Profile))
 	}
+	// What the SDK has to say of its ways is told by the error, if it comes to one.
+	options = append(options, awsconfig.WithLogger(logging.Nop{}))
 	settings, err := awsconfig.LoadDefaultConfig(s.ctx, options...)
+	if _, missing := errors.AsType[awsconfig.SharedConfigProfileNotExistError](err); missing {
+		return nil, eureka.FieldError("profile", "there is no AWS profile of that name; `aws configure list-profiles` shows those there are")
+	}
 	if err != nil {
 		return nil, eureka.WrapError(eureka.CodeInvalid, err, "the AWS settings cannot be read")
 	}
@@ -194,11 +226,10 @@ func (s *session) deployer(f stageFlags) (*deploy.Deployer, error) {
 
 // functions returns the zip of the functions.
 func (s *session) functions(path string) ([]byte, error) {
-	find := deploy.FindBootstrap
-	if path != "" {
-		find = func(context.Context) ([]byte, error) { return deploy.ReadBootstrap(path) }
+	if path == "" {
+		return deploy.FindZip(s.ctx)
 	}
-	bootstrap, err := find(s.ctx)
+	bootstrap, err := deploy.ReadBootstrap(path)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -29,7 +30,11 @@ func (s *session) printf(format string, args ...any) error {
 
 // table prints aligned rows.
 func (s *session) table(rows [][]string) error {
-	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+	return writeTable(s.stdout, rows)
+}
+
+func writeTable(out io.Writer, rows [][]string) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
 			if cell == "" {

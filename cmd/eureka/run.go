@@ -28,6 +28,7 @@ type cli struct {
 	JSON   bool   `name:"json" help:"Print JSON for programs."`
 
 	Serve      serveCmd      `cmd:"" help:"Run the service."`
+	Demo       demoCmd       `cmd:"" help:"Report the events of an orders service that does not exist, so that there is something to see."`
 	Publish    publishCmd    `cmd:"" help:"Publish a message to a channel."`
 	Listen     listenCmd     `cmd:"" help:"Print the messages of channels as they come."`
 	History    historyCmd    `cmd:"" help:"Print the messages that a channel retains."`
@@ -41,12 +42,14 @@ type cli struct {
 	Info       infoCmd       `cmd:"" help:"Show what is deployed."`
 	Remove     removeCmd     `cmd:"" help:"Remove a deployment with everything it holds."`
 	Simulate   simulateCmd   `cmd:"" help:"Run the serverless service on this machine, behind a simulated AWS with its limits, faults and costs."`
+	Bench      benchCmd      `cmd:"" help:"Load a service and report latencies, losses and what each socket and delivery costs."`
 	Completion completionCmd `cmd:"" help:"Print a shell's completion script."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // session is one run of a command.
 type session struct {
+	asks bool // a service, which may want a credential
 	program
 
 	ctx    context.Context //nolint:containedctx // kong calls Run without one
@@ -193,7 +196,7 @@ func (s *session) fail(err error) int {
 	if !errors.As(err, &own) {
 		message = err.Error() // an error of the command line's own parts; nobody but its user sees it
 	}
-	if code == eureka.CodeUnauthenticated && s.token == "" && !s.json {
+	if code == eureka.CodeUnauthenticated && s.asks && s.token == "" && !s.json {
 		message += "; give this command one with --token or EUREKA_TOKEN"
 	}
 	s.complain(code, message)
@@ -238,6 +241,7 @@ func (s *session) interruptible() {
 
 func (s *session) client() (*client.Client, error) {
 	s.interruptible()
+	s.asks = true
 	c, err := client.New(s.url)
 	if err == nil && s.token != "" {
 		c = c.WithToken(s.token)

@@ -78,7 +78,7 @@ func (c *serveCmd) stop(s *session, a *app.App, failure error) error {
 func (c *serveCmd) announce(s *session, a *app.App) {
 	if s.json {
 		_ = s.printJSON(map[string]any{
-			"listening": a.Addr(), "node": a.Node(), "version": version(), "http": "http://" + a.Addr(), "ws": "ws://" + a.Addr(),
+			"listening": a.Addr(), "node": a.Node(), "version": version(), "http": "http" + secure(a) + "://" + a.Addr(), "ws": "ws" + secure(a) + "://" + a.Addr(),
 		})
 		return
 	}
@@ -94,29 +94,41 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 	case c.Insecure:
 		access = "open, no authentication: INSECURE: everyone who reaches the port may do everything"
 	}
+	profiles := ""
+	if at := a.ProfileAddr(); at != "" {
+		profiles = "\n  profiles    http://" + at + "/debug/pprof/"
+	}
 	_, _ = fmt.Fprintf(s.stderr, `eureka %s, node %s
-  listening   http://%[3]s  ws://%[3]s  (docs at http://%[3]s/docs)
+  listening   http%[7]s://%[3]s  ws%[7]s://%[3]s  (docs at http%[7]s://%[3]s/docs)
   engine      %[4]s
-  access      %[5]s
+  access      %[5]s%[8]s
 
   try         %[6]s
 
-`, version(), a.Node(), host, storage, access, strings.Join(c.hints(host), "\n              "))
+`, version(), a.Node(), host, storage, access, strings.Join(c.hints(secure(a)+"://"+host), "\n              "), secure(a), profiles)
 }
 
-// hints are commands to begin with.
+// secure is what TLS adds to the names of schemes.
+func secure(a *app.App) string {
+	if a.Secure() {
+		return "s"
+	}
+	return ""
+}
+
+// hints are commands to begin with; host has the rest of the scheme in front.
 func (c *serveCmd) hints(host string) []string {
 	if !c.Authenticated() {
 		return []string{
-			"wscat -c 'ws://" + host + "?channels=1000001'",
-			`curl -d '{"data":{"message":"hello"}}' http://` + host + "/sockets/1000001/broadcast",
+			"wscat -c 'ws" + host + "?channels=1000001'",
+			`curl -d '{"data":{"message":"hello"}}' http` + host + "/sockets/1000001/broadcast",
 		}
 	}
 	var hints []string
 	if c.AdminKey != "" {
-		hints = append(hints, `curl -H "X-Api-Key: $EUREKA_ADMIN_KEY" -d '{"name":"my-service","scopes":["publish"]}' http://`+host+"/keys")
+		hints = append(hints, `curl -H "X-Api-Key: $EUREKA_ADMIN_KEY" -d '{"name":"my-service","scopes":["publish"]}' http`+host+"/keys")
 	}
-	return append(hints, `wscat -H "Authorization: Bearer $EUREKA_TOKEN" -c 'ws://`+host+"?channels=1000001'")
+	return append(hints, `wscat -H "Authorization: Bearer $EUREKA_TOKEN" -c 'ws`+host+"?channels=1000001'")
 }
 
 // natsURL is the address of the external NATS without its credentials.

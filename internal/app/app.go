@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +23,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/mock"
 	"eureka/internal/problem"
 	"eureka/internal/rule"
 )
@@ -55,7 +55,10 @@ type App struct {
 	revoking atomic.Pointer[gateway.Gateway] // the gateway once it takes sockets
 	access   *access
 	closing  revoker
+	sources  *sources
+	mocks    *mock.Player // nil when the settings do without
 	server   *http.Server
+	profiles *profiles // nil when the settings ask for none
 	draining atomic.Bool
 	failed   chan error
 	stopOnce sync.Once
@@ -83,13 +86,18 @@ func New(o Options) (*App, error) {
 func (a *App) Start(ctx context.Context) error {
 	a.started = time.Now()
 	// The address comes first: it is the cheapest thing to find taken, and the clearest to report.
-	listener, err := listen(ctx, a.options.Settings.Listen)
+	listener, err := listen(ctx, a.options.Settings, a.options.Log)
 	if err != nil {
 		return err
 	}
 	a.listener = listener
+	if a.profiles, err = startProfiles(ctx, a.options.Settings.Pprof, a.options.Log); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	if err := a.open(ctx); err != nil {
 		_ = listener.Close()
+		a.profiles.stop()
 		if a.engine != nil {
 			// The engine must let go of the data directory even when ctx is what failed.
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineCloseTime)
@@ -141,6 +149,11 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.AllowMocks() {
+		if a.mocks, err = mock.NewPlayer(mock.Options{Store: a.engine.Mocks(), Router: c, Node: a.node, Log: a.options.Log}); err != nil {
+			return err
+		}
+	}
 	parts := parts{core: c, hub: hub, origins: origins, access: who, registry: registry, limited: limited}
 	sockets, err := a.newGateway(parts)
 	if err != nil {
@@ -148,6 +161,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.gateway, a.access = sockets, who
 	a.revoking.Store(sockets)
+	if a.sources, err = a.newSources(ctx, parts); err != nil {
+		return err
+	}
 	api, err := a.newAPI(parts)
 	if err != nil {
 		return err
@@ -157,7 +173,7 @@ func (a *App) open(ctx context.Context) error {
 		WriteTimeout: writeTimeout, IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.options.Log.Handler(), slog.LevelDebug),
 	}
-	return nil
+	return a.sources.start(ctx)
 }
 
 // closeRevoked ends the sockets whose credentials were taken back. The engine calls it from its own goroutines.
@@ -176,6 +192,12 @@ func (a *App) serve() {
 // Addr is the address the service listens on, with the port it got.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
+// ProfileAddr is the address that serves profiles, "" for none.
+func (a *App) ProfileAddr() string { return a.profiles.address() }
+
+// Secure reports whether the service speaks TLS.
+func (a *App) Secure() bool { return a.options.Settings.TLSCert != "" }
+
 // Node is the id of this node.
 func (a *App) Node() string { return a.node }
 
@@ -191,9 +213,14 @@ func (a *App) Stop(ctx context.Context) error {
 
 func (a *App) stop(ctx context.Context) error {
 	a.draining.Store(true)
-	drained := make(chan error, 1)
+	if a.mocks != nil {
+		a.mocks.Close()
+	}
+	drained := make(chan error, 2)
 	go func() { drained <- a.gateway.Drain(ctx) }()
-	errs := []error{<-drained}
+	go func() { drained <- a.sources.stop(ctx) }()
+	errs := []error{<-drained, <-drained}
+	a.profiles.stop()
 	if err := a.server.Shutdown(ctx); err != nil {
 		errs = append(errs, a.server.Close())
 	}
@@ -208,19 +235,4 @@ func (a *App) ready(ctx context.Context) error {
 		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down")
 	}
 	return a.engine.Ready(ctx)
-}
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, eureka.WrapError(eureka.CodeConflict, err, "the address %s is in use by another process", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, eureka.WrapError(eureka.CodeForbidden, err, "listening on %s is not permitted", address)
-	default:
-		return nil, eureka.WrapError(eureka.CodeInvalid, err, "cannot listen on %s", address)
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"eureka"
 	"eureka/internal/auth"
+	"eureka/internal/config"
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
@@ -52,7 +53,7 @@ func newLimited(registry *prometheus.Registry) func(setting string) {
 func (a *App) newGateway(p parts) (*gateway.Gateway, error) {
 	s := a.options.Settings
 	return gateway.New(gateway.Options{
-		Hub: p.hub, Handler: p.core, Origins: p.origins, Identify: p.access.handshake, Revoked: p.access.revoked,
+		Hub: p.hub, Handler: p.core, Origins: p.origins, Sockets: sockets(s.Sockets), Identify: p.access.handshake, Revoked: p.access.revoked,
 		NewID: func() string { return natsengine.NewSocketID(a.node) },
 		Limits: gateway.Limits{
 			QueueBytes: int(s.QueueBytes), QueueFrames: s.QueueFrames, PingInterval: s.PingInterval, IdleTimeout: s.IdleTimeout,
@@ -64,6 +65,14 @@ func (a *App) newGateway(p parts) (*gateway.Gateway, error) {
 	})
 }
 
+// sockets is the gateway's word for the setting.
+func sockets(setting string) gateway.Sockets {
+	if setting == config.SocketsGoroutines {
+		return gateway.SocketsGoroutines
+	}
+	return gateway.SocketsAuto
+}
+
 func (a *App) newAPI(p parts) (http.Handler, error) {
 	return httpapi.New(httpapi.Options{
 		Core: p.core, OriginAllowed: p.origins.Allowed, Identify: p.access.request, Ready: a.ready,
@@ -73,7 +82,9 @@ func (a *App) newAPI(p parts) (http.Handler, error) {
 				Uptime: time.Since(a.started).Milliseconds(), Sockets: p.hub.Sockets(),
 			}
 		},
+		SNS: a.sources.topics, Reported: a.sources.reported,
 		Gatherer: p.registry, Registerer: p.registry, MaxBody: int64(a.options.Settings.MaxBodyBytes), Limited: p.limited, Log: a.options.Log,
+		Mocks: a.mocks, NoMocks: "mocks are for development and off here; the setting mocks turns them on (--mocks allow)",
 	})
 }
 

@@ -13,7 +13,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +30,25 @@ const patience = 2 * time.Minute
 type service struct {
 	t       testing.TB
 	address string
+	log     output // of a process of its own
+}
+
+// output is a log that can be read while it is written.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 func settings(dir string) config.Settings {
@@ -35,7 +56,7 @@ func settings(dir string) config.Settings {
 		Listen: "127.0.0.1:0", DataDir: dir, Namespace: "eureka", Replicas: 1, UndeclaredChannels: config.UndeclaredAllow, MaxBodyBytes: 8 << 20,
 		MaxSubscriptions: 10, QueueBytes: 1 << 20, QueueFrames: 1024, PingInterval: 25 * time.Second, IdleTimeout: 10 * time.Minute,
 		HandshakeTimeout: patience, DrainTimeout: patience, DrainSpread: time.Millisecond, Sync: "1s", HistoryCacheBytes: 64 << 20,
-		LogLevel: "warn", LogFormat: "text",
+		EventWorkers: 1, SQSReceives: 1, LogLevel: "warn", LogFormat: "text",
 	}
 }
 
@@ -63,6 +84,9 @@ func stopNow(a *App) {
 // childDirectory tells a process of this test that it is to be a service on this data directory until its input ends.
 const childDirectory = "EUREKA_APP_TEST_DIRECTORY"
 
+// childDescriptors tells it how many more files it may open once it has started; without it there are enough for every test.
+const childDescriptors = "EUREKA_APP_TEST_DESCRIPTORS"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDirectory); dir != "" {
 		if err := child(dir); err != nil {
@@ -85,6 +109,11 @@ func child(dir string) error {
 		return err
 	}
 	defer stopNow(a)
+	if more := os.Getenv(childDescriptors); more != "" {
+		if err := limitDescriptors(more); err != nil {
+			return err
+		}
+	}
 	if _, err := fmt.Fprintln(os.Stdout, a.Addr()); err != nil {
 		return err
 	}
@@ -92,11 +121,30 @@ func child(dir string) error {
 	return err
 }
 
+// limitDescriptors lets this process open so many more files.
+func limitDescriptors(more string) error {
+	n, err := strconv.Atoi(more)
+	if err != nil {
+		return err
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = uint64(len(open) - 1 + n) // the directory itself was open
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
 // startProcess runs the service in a process of its own, with descriptors of its own.
-func startProcess(t testing.TB) *service {
+func startProcess(t testing.TB, environment ...string) *service {
 	t.Helper()
+	s := &service{t: t}
 	command := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
-	command.Env, command.Stderr = append(os.Environ(), childDirectory+"="+t.TempDir()), t.Output()
+	command.Env, command.Stderr = append(append(os.Environ(), childDirectory+"="+t.TempDir()), environment...), io.MultiWriter(&s.log, t.Output())
 	input, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +166,8 @@ func startProcess(t testing.TB) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &service{t: t, address: strings.TrimSpace(address)}
+	s.address = strings.TrimSpace(address)
+	return s
 }
 
 // call makes a request, which must be accepted, and decodes its answer into out, if there is one.

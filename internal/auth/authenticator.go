@@ -64,15 +64,7 @@ func NewAuthenticator(o AuthenticatorOptions) (*Authenticator, error) {
 // Handshake says who is behind a WebSocket handshake. Its credential is in a header, in the subprotocol bearer.<credential>, or in the
 // query, since browsers give no other choice. CodeUnauthenticated without a valid credential; CodeInvalid when there are several.
 func (a *Authenticator) Handshake(r *http.Request) (eureka.Identity, error) {
-	found := inHeaders(r.Header)
-	for _, value := range r.Header.Values("Sec-Websocket-Protocol") {
-		for protocol := range strings.SplitSeq(value, ",") {
-			if credential, ok := strings.CutPrefix(strings.TrimSpace(protocol), protocolStart); ok {
-				found = append(found, credential)
-			}
-		}
-	}
-	return a.only(r, append(found, inQuery(r.URL.Query())...),
+	return a.only(r, slices.Concat(inHeaders(r.Header), inProtocols(r.Header), inQuery(r.URL.Query())),
 		"a credential is needed: Authorization: Bearer <credential>, the subprotocol bearer.<credential>, or X-Api-Key")
 }
 
@@ -180,6 +172,24 @@ func inHeaders(header http.Header) []string {
 		}
 	}
 	return append(append(found, header.Values("X-Api-Key")...), header.Values("X-Lemon-Identity")...)
+}
+
+// inProtocols returns the credentials in the subprotocols that a handshake offers.
+func inProtocols(header http.Header) []string {
+	var found []string
+	for _, value := range header.Values("Sec-Websocket-Protocol") {
+		for protocol := range strings.SplitSeq(value, ",") {
+			if credential, ok := strings.CutPrefix(strings.TrimSpace(protocol), protocolStart); ok {
+				found = append(found, credential)
+			}
+		}
+	}
+	return found
+}
+
+// Bare reports whether a request carries nothing that could be a credential, wherever one may stand: nobody has to look anything up to refuse it.
+func Bare(r *http.Request) bool {
+	return len(given(slices.Concat(inHeaders(r.Header), inProtocols(r.Header), inQuery(r.URL.Query())))) == 0
 }
 
 // inQuery returns the credentials in a query; the last two names are those of the original's clients.

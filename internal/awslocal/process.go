@@ -21,6 +21,9 @@ var (
 // startTime is how long a stand-in may take until it answers: a JVM on a loaded machine.
 const startTime = 2 * time.Minute
 
+// answerTime is how long one try to reach it may take.
+const answerTime = 5 * time.Second
+
 // Region is the region that all stand-ins take; any credentials do.
 const Region = "eu-west-1"
 
@@ -84,7 +87,7 @@ func (p *Process) await(ctx context.Context, answers func(context.Context) error
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := answers(ctx)
+		err := p.asked(ctx, answers)
 		if err == nil {
 			return nil
 		}
@@ -96,6 +99,13 @@ func (p *Process) await(ctx context.Context, answers func(context.Context) error
 		case <-tick.C:
 		}
 	}
+}
+
+// asked makes one try: a connection that was opened too early may never be answered.
+func (p *Process) asked(ctx context.Context, answers func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return answers(ctx)
 }
 
 // Stop ends the process and waits for its end.

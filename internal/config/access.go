@@ -42,6 +42,11 @@ func (s Settings) AllowUndeclared() bool {
 	return s.UndeclaredChannels == UndeclaredAllow || (s.UndeclaredChannels != UndeclaredDeny && !s.Authenticated())
 }
 
+// AllowMocks reports whether sample events can be kept and played.
+func (s Settings) AllowMocks() bool {
+	return s.Mocks == MocksAllow || (s.Mocks != MocksDeny && !s.Authenticated())
+}
+
 // Tokens makes the verifier of the tokens that the settings ask for, nil when the service takes none. It reads the file of a public key and
 // fetches nothing. CodeInvalid names the setting at fault. The options' issuers are those of the settings.
 func (s Settings) Tokens(o auth.TokenOptions) (*auth.Tokens, error) {

@@ -137,6 +137,7 @@ func good() Settings {
 		Listen: "127.0.0.1:8832", DataDir: "d", Namespace: "eureka", Replicas: 1, UndeclaredChannels: UndeclaredAllow, MaxBodyBytes: 1 << 20,
 		MaxSubscriptions: 1, QueueBytes: 1 << 20, QueueFrames: 1, PingInterval: time.Second, IdleTimeout: time.Minute,
 		HandshakeTimeout: time.Second, DrainTimeout: time.Second, DrainSpread: time.Second, Sync: "1s", HistoryCacheBytes: 1 << 20,
+		EventWorkers: 1, SQSReceives: 1, NATSEvents: NATSEventsOff,
 	}
 }
 
@@ -160,6 +161,9 @@ func TestVerify(t *testing.T) {
 		"ping":              func(s *Settings) { s.PingInterval = 0 },
 		"idle below ping":   func(s *Settings) { s.IdleTimeout = s.PingInterval },
 		"age":               func(s *Settings) { s.MaxAge = -1 },
+		"profiles":          func(s *Settings) { s.Pprof = "6060" },
+		"profiles' port":    func(s *Settings) { s.Pprof = "127.0.0.1:70000" },
+		"profiles for all":  func(s *Settings) { s.Pprof = "0.0.0.0:6060" },
 		"data dir":          func(s *Settings) { s.DataDir = "" },
 	} {
 		s := good()
@@ -175,6 +179,9 @@ func TestVerify(t *testing.T) {
 		}
 	}
 	s := good()
+	if s.Pprof = "localhost:0"; s.Verify() != nil {
+		t.Error("profiles on loopback are refused")
+	}
 	if s.Listen, s.Insecure = "0.0.0.0:1", true; s.Verify() != nil {
 		t.Error("insecure does not open the service")
 	}

@@ -28,9 +28,25 @@ const (
 	UndeclaredAuto  UndeclaredPolicy = "auto" // allow while the service has no authentication, deny once it has
 )
 
+// SocketsGoroutines is the value of Sockets that does without event loops.
+const SocketsGoroutines = "goroutines"
+
+// MocksPolicy says whether sample events can be kept and played.
+type MocksPolicy string
+
+// The values of MocksPolicy.
+const (
+	MocksAllow MocksPolicy = "allow"
+	MocksDeny  MocksPolicy = "deny"
+	MocksAuto  MocksPolicy = "auto" // allow while the service has no authentication, deny once it has
+)
+
 // Settings are all settings of `eureka serve`. Tags are kong's; the key in the file is the flag's name with underscores.
 type Settings struct {
 	Listen                   string           `help:"Address of the one port for WebSocket, HTTP API and docs." default:"127.0.0.1:8832" env:"EUREKA_LISTEN" placeholder:"HOST:PORT"`
+	TLSCert                  string           `name:"tls-cert" help:"PEM file with a certificate and its chain; with it and its key the port speaks TLS alone (https, wss)." default:"" env:"EUREKA_TLS_CERT" placeholder:"FILE"`
+	TLSKey                   string           `name:"tls-key" help:"PEM file with the certificate's key." default:"" env:"EUREKA_TLS_KEY" placeholder:"FILE"`
+	Sockets                  string           `help:"How sockets are driven: auto (on Linux by one event loop per core; with TLS, and on other systems, by goroutines) or goroutines." default:"auto" enum:"auto,goroutines" env:"EUREKA_SOCKETS"`
 	DataDir                  string           `help:"Directory of the state; one process at a time." default:"eureka-data" env:"EUREKA_DATA_DIR" placeholder:"DIR"`
 	NATS                     string           `name:"nats" help:"URL of an external NATS with JetStream (a comma list for a cluster). Empty: a NATS server runs inside the process." default:"" env:"EUREKA_NATS" placeholder:"URL" secret:"url"`
 	Namespace                string           `help:"Prefix of NATS subjects, buckets and streams, so that several services can share one NATS." default:"eureka" env:"EUREKA_NAMESPACE"`
@@ -46,6 +62,7 @@ type Settings struct {
 	JWTIssuer                string           `name:"jwt-issuer" help:"Required issuer (iss) of tokens whose issuer is not named beside their keys. Empty: any, where there is one source of keys." default:"" env:"EUREKA_JWT_ISSUER"`
 	JWTAudience              []string         `name:"jwt-audience" help:"Audience (aud) of which a token must name one. Empty: not checked." default:"" env:"EUREKA_JWT_AUDIENCE"`
 	UndeclaredChannels       UndeclaredPolicy `help:"Whether channels that nobody created may be used: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_UNDECLARED_CHANNELS"`
+	Mocks                    MocksPolicy      `help:"Whether sample events can be kept and played, for development: allow, deny, or auto: allow while the service has no authentication." default:"auto" enum:"auto,allow,deny" env:"EUREKA_MOCKS"`
 	Sync                     string           `help:"When what is stored is written to the disk: always (before it is confirmed), or an interval; a machine that goes down loses up to that much." default:"1s" env:"EUREKA_SYNC" placeholder:"always|DURATION"`
 	MaxHistoryBytes          Size             `help:"Disk that the history of all channels may take; over it publishing to channels with history is refused. 0: what there is." default:"0" env:"EUREKA_MAX_HISTORY_BYTES" placeholder:"SIZE"`
 	HistoryCacheBytes        Size             `help:"Memory for the newest messages of active channels, from which clients resume." default:"64MiB" env:"EUREKA_HISTORY_CACHE_BYTES" placeholder:"SIZE"`
@@ -65,8 +82,19 @@ type Settings struct {
 	HandshakeTimeout         time.Duration    `help:"Time a client has for the headers of its request." default:"10s" env:"EUREKA_HANDSHAKE_TIMEOUT"`
 	DrainTimeout             time.Duration    `help:"Time to close all sockets when the service is told to stop." default:"20s" env:"EUREKA_DRAIN_TIMEOUT"`
 	DrainSpread              time.Duration    `help:"Clients of a stopping node reconnect spread over this time." default:"5s" env:"EUREKA_DRAIN_SPREAD"`
+	EventWorkers             int              `help:"Events of queues, topics and NATS that are routed at a time." default:"32" env:"EUREKA_EVENT_WORKERS"`
+	SNSTopics                []string         `name:"sns-topics" help:"ARNs of SNS topics that may deliver to /events/sns; * in a topic's name stands for any characters. Their subscriptions are confirmed." default:"" env:"EUREKA_SNS_TOPICS" placeholder:"ARN"`
+	SQSQueues                []string         `name:"sqs-queues" help:"URLs of SQS queues whose messages are taken as events, with the credentials of the AWS SDKs (environment, files, the machine's role)." default:"" env:"EUREKA_SQS_QUEUES" placeholder:"URL"`
+	SQSRegion                string           `name:"sqs-region" help:"Region of the queues. Empty: the one in their URLs." default:"" env:"EUREKA_SQS_REGION"`
+	SQSEndpoint              string           `name:"sqs-endpoint" help:"Address of SQS, for a stand-in or a VPC endpoint. Empty: the region's own." default:"" env:"EUREKA_SQS_ENDPOINT" placeholder:"URL"`
+	SQSReceives              int              `name:"sqs-receives" help:"Receives of each queue at a time, of up to ten messages each; messages are received when those before are done with." default:"2" env:"EUREKA_SQS_RECEIVES"`
+	NATSEvents               string           `name:"nats-events" help:"Whether events are taken from NATS subjects: off; core (at most once, with an answer for requests); or stream (a JetStream stream, each until it is accepted)." default:"off" enum:"off,core,stream" env:"EUREKA_NATS_EVENTS"`
+	NATSEventsURL            string           `name:"nats-events-url" help:"URL of the NATS that services publish events on. Empty: the external NATS of the setting nats." default:"" env:"EUREKA_NATS_EVENTS_URL" placeholder:"URL" secret:"url"`
+	NATSEventsSubject        string           `name:"nats-events-subject" help:"Subject of the events, with wildcards. Empty: NAMESPACE.events.>, which is eureka.events.> by default." default:"" env:"EUREKA_NATS_EVENTS_SUBJECT"`
+	NATSEventsStream         string           `name:"nats-events-stream" help:"JetStream stream of the events, which must be there; the service makes its consumer NAMESPACE-events." default:"" env:"EUREKA_NATS_EVENTS_STREAM"`
 	LogLevel                 string           `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"EUREKA_LOG_LEVEL"`
 	LogFormat                string           `help:"text or json." default:"text" enum:"text,json" env:"EUREKA_LOG_FORMAT"`
+	Pprof                    string           `help:"Loopback address that serves profiles of the process (/debug/pprof/), for go tool pprof. Empty: none." default:"" env:"EUREKA_PPROF" placeholder:"HOST:PORT"`
 }
 
 var (
@@ -87,7 +115,10 @@ func (s Settings) Verify() error {
 	if s.Insecure && s.Authenticated() {
 		return eureka.FieldError("insecure", "says that there is no authentication, but there is; leave it out")
 	}
-	for _, check := range []func() error{s.bounds, s.engine, s.access} {
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return eureka.FieldError("tls_cert", "and tls_key go together: give both, or none")
+	}
+	for _, check := range []func() error{s.bounds, s.engine, s.access, s.events} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -95,8 +126,26 @@ func (s Settings) Verify() error {
 	if _, _, err := s.SyncInterval(); err != nil {
 		return err
 	}
+	if err := s.profiles(); err != nil {
+		return err
+	}
 	if s.IdleTimeout <= s.PingInterval {
 		return eureka.FieldError("idle_timeout", "must be longer than ping_interval (%s), or every quiet client is closed", s.PingInterval)
+	}
+	return nil
+}
+
+// profiles checks where profiles are served: they show what the process does, and making one costs.
+func (s Settings) profiles() error {
+	if s.Pprof == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s.Pprof)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		return eureka.FieldError("pprof", "%q is not HOST:PORT", s.Pprof)
+	}
+	if !loopback(host) {
+		return eureka.Errorf(eureka.CodeForbidden, "pprof: %s can be reached from other machines, and profiles ask for no credential; use 127.0.0.1", s.Pprof)
 	}
 	return nil
 }
@@ -135,6 +184,8 @@ func (s Settings) bounds() error {
 		{"publishes_per_second", int64(s.PublishesPerSecond), 0, 1_000_000},
 		{"queue_bytes", int64(s.QueueBytes), 2 * eureka.MaxFrameBytes, 1 << 30},
 		{"queue_frames", int64(s.QueueFrames), 1, 1 << 20},
+		{"event_workers", int64(s.EventWorkers), 1, 4096},
+		{"sqs_receives", int64(s.SQSReceives), 1, 64},
 	} {
 		if n.value < n.low || n.value > n.high {
 			return eureka.FieldError(n.key, "must be between %d and %d", n.low, n.high)

@@ -38,6 +38,8 @@ func TestBounds(t *testing.T) {
 		{"frames_per_second", 0, 1_000_000, func(s *Settings, n int64) { s.FramesPerSecond = int(n) }},
 		{"publishes_per_second", 0, 1_000_000, func(s *Settings, n int64) { s.PublishesPerSecond = int(n) }},
 		{"queue_bytes", 2 * eureka.MaxFrameBytes, 1 << 30, size(func(s *Settings, n Size) { s.QueueBytes = n })},
+		{"event_workers", 1, 4096, func(s *Settings, n int64) { s.EventWorkers = int(n) }},
+		{"sqs_receives", 1, 64, func(s *Settings, n int64) { s.SQSReceives = int(n) }},
 		{"queue_frames", 1, 1 << 20, func(s *Settings, n int64) { s.QueueFrames = int(n) }},
 		{"ping_interval", int64(10 * time.Millisecond), int64(time.Hour), duration(func(s *Settings, n time.Duration) { s.PingInterval, s.IdleTimeout = n, 2*time.Hour })},
 		{"idle_timeout", int64(20 * time.Millisecond), int64(24 * time.Hour), duration(func(s *Settings, n time.Duration) { s.IdleTimeout, s.PingInterval = n, 10*time.Millisecond })},

@@ -12,6 +12,8 @@ type ChannelView struct {
 	eureka.Channel
 	// Subscribed is the number of live subscribers on all nodes; nil when a node that should say does not answer.
 	Subscribed *int `json:"subscribed,omitempty"`
+	// Messages is about how many messages the channel retains; nil without history, or when it cannot be told now.
+	Messages *int `json:"messages,omitempty" doc:"About how many messages it retains; absent without history, or when that cannot be told now."`
 	// LastError is the last failure of one of its rules that this process saw since they changed; nil for none.
 	LastError *RuleFailure `json:"lastError,omitempty"`
 }
@@ -164,9 +166,10 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 	if err != nil {
 		c.log.Warn("subscribers could not be counted", slog.Any("error", err))
 	}
+	retained := c.retained(ctx, page.Items)
 	views := make([]ChannelView, 0, len(page.Items))
 	for _, ch := range page.Items {
-		view := ChannelView{Channel: ch, LastError: c.failures.of(ch.ID)}
+		view := ChannelView{Channel: ch, Messages: retained[ch.ID], LastError: c.failures.of(ch.ID)}
 		if err == nil {
 			n := counts[ch.ID]
 			view.Subscribed = &n
@@ -177,7 +180,31 @@ func (c *Core) ListChannels(ctx context.Context, who eureka.Identity, q eureka.C
 }
 
 func (c *Core) view(ctx context.Context, ch eureka.Channel) ChannelView {
-	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID), LastError: c.failures.of(ch.ID)}
+	return ChannelView{Channel: ch, Subscribed: c.countOne(ctx, ch.ID), Messages: c.retained(ctx, []eureka.Channel{ch})[ch.ID], LastError: c.failures.of(ch.ID)}
+}
+
+// retained returns how many messages the channels with history retain, of which that is known now.
+func (c *Core) retained(ctx context.Context, channels []eureka.Channel) map[string]*int {
+	counter, ok := c.ports.History.(eureka.MessageCounter)
+	keeping := make([]eureka.Channel, 0, len(channels))
+	for _, ch := range channels {
+		if ch.History != nil {
+			keeping = append(keeping, ch)
+		}
+	}
+	if !ok || len(keeping) == 0 {
+		return nil
+	}
+	counts, err := counter.CountMessages(ctx, keeping)
+	if err != nil {
+		c.log.Warn("retained messages could not be counted", slog.Any("error", err))
+		return nil
+	}
+	known := make(map[string]*int, len(counts))
+	for id, n := range counts {
+		known[id] = &n
+	}
+	return known
 }
 
 func (c *Core) channel(ctx context.Context, name string) (eureka.Channel, error) {

@@ -19,8 +19,9 @@ type disturbed struct {
 	eureka.History
 
 	delivered []string
-	during    func()       // each delivery
-	forget    func() error // instead of forgetting; nil for nothing
+	during    func()           // each delivery
+	forget    func() error     // instead of forgetting; nil for nothing
+	answer    *eureka.Delivery // of each delivery; nil for the engine's
 }
 
 func (d *disturbed) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, error) {
@@ -30,6 +31,9 @@ func (d *disturbed) Deliver(ctx context.Context, m eureka.Message) (eureka.Deliv
 	}
 	if d.during != nil {
 		d.during()
+	}
+	if d.answer != nil {
+		delivery = *d.answer
 	}
 	return delivery, err
 }

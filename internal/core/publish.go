@@ -24,7 +24,7 @@ type PublishRequest struct {
 type PublishResult struct {
 	Channel   string `json:"channel"`      // the channel's id
 	ID        string `json:"id,omitempty"` // the message's cursor, on a channel with history
-	Delivered int    `json:"delivered"`    // sockets the message was handed to, when the request was Counted
+	Delivered int    `json:"delivered"`    // sockets the message was handed to or is under way to, when the request was Counted
 	// Filtered says that the message does not come to the channel: its filter does not pass it, or one of its rules failed on it.
 	Filtered bool `json:"filtered,omitempty"`
 }
@@ -63,7 +63,7 @@ func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishReques
 		if err != nil {
 			return PublishResult{}, err
 		}
-		return PublishResult{Channel: t.id, ID: d.Cursor.String(), Delivered: d.Sent}, nil
+		return PublishResult{Channel: t.id, ID: d.Cursor.String(), Delivered: d.Sent + d.Deferred}, nil
 	})
 }
 

@@ -31,7 +31,8 @@ func alarms() object {
 		"TasksLate":   alarmOver(oldest, "eureka-${Stage}-tasks-late", "deliveries wait for over five minutes", "AWS/SQS", age, "Maximum", queue("TasksQueue")),
 		"TableReads":  alarm("eureka-${Stage}-table-reads", "reads of the table were throttled", "AWS/DynamoDB", "ReadThrottleEvents", table),
 		"TableWrites": alarm("eureka-${Stage}-table-writes", "writes of the table were throttled", "AWS/DynamoDB", "WriteThrottleEvents", table),
-		"SocketErrors": alarm("eureka-${Stage}-sockets-errors", "the function behind the sockets failed or could not be called", "AWS/ApiGateway", "IntegrationError",
+		// Not IntegrationError: it counts handshakes that the function refuses too.
+		"SocketErrors": alarm("eureka-${Stage}-sockets-errors", "the function behind the sockets could not be called", "AWS/ApiGateway", "ExecutionError",
 			object{"Name": "ApiId", "Value": ref("SocketApi")}, object{"Name": "Stage", "Value": ref(ParameterStage)}),
 		"HttpErrors": alarm("eureka-${Stage}-http-errors", "the HTTP API answered with a status over 499", "AWS/ApiGateway", "5xx",
 			object{"Name": "ApiId", "Value": ref("HttpApi")}),

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,12 +37,18 @@ func (d *Deployer) upload(ctx context.Context, bucket, key string, zip []byte) e
 
 func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 	_, err := d.storage.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(bucket)})
-	if err == nil {
-		return nil
-	}
-	if !isCode(err, "NotFound", "NoSuchBucket") {
+	if err != nil && !isCode(err, "NotFound", "NoSuchBucket") {
 		return failed(err, "the bucket cannot be looked up")
 	}
+	if err != nil {
+		if err := d.createBucket(ctx, bucket); err != nil {
+			return err
+		}
+	}
+	return d.closeBucket(ctx, bucket) // also one that is there: who made it may have been interrupted
+}
+
+func (d *Deployer) createBucket(ctx context.Context, bucket string) error {
 	d.step("creating the bucket " + bucket)
 	create := &s3.CreateBucketInput{Bucket: aws.String(bucket)}
 	if d.region != "us-east-1" { // S3's default, which it does not take as a constraint
@@ -50,6 +57,11 @@ func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 	if _, err := d.storage.CreateBucket(ctx, create); err != nil && !isCode(err, "BucketAlreadyOwnedByYou") {
 		return failed(err, "the bucket cannot be created")
 	}
+	return nil
+}
+
+// closeBucket keeps the public and plain HTTP out.
+func (d *Deployer) closeBucket(ctx context.Context, bucket string) error {
 	if _, err := d.storage.PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{
 		Bucket: aws.String(bucket), PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
 			BlockPublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true), IgnorePublicAcls: aws.Bool(true), RestrictPublicBuckets: aws.Bool(true),
@@ -66,12 +78,28 @@ func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 	}); err != nil {
 		return failed(err, "the bucket cannot be encrypted")
 	}
+	if _, err := d.storage.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: aws.String(bucket), Policy: aws.String(d.bucketPolicy(bucket))}); err != nil {
+		return failed(err, "plain HTTP cannot be kept from the bucket")
+	}
 	if _, err := d.storage.PutBucketTagging(ctx, &s3.PutBucketTaggingInput{
 		Bucket: aws.String(bucket), Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("eureka-stage"), Value: aws.String(d.stage)}}},
 	}); err != nil {
 		return failed(err, "the bucket cannot be tagged")
 	}
 	return nil
+}
+
+// bucketPolicy refuses requests without TLS.
+func (d *Deployer) bucketPolicy(bucket string) string {
+	name := "arn:" + d.partition + ":s3:::" + bucket
+	text, err := json.Marshal(object{"Version": "2012-10-17", "Statement": list{object{
+		"Sid": "OverTlsAlone", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": list{name, name + "/*"},
+		"Condition": object{"Bool": object{"aws:SecureTransport": "false"}},
+	}}})
+	if err != nil {
+		return "" // cannot be: texts always encode
+	}
+	return string(text)
 }
 
 // removeBucket empties a bucket, since S3 deletes none that holds something, and deletes it. found is false when there is none.

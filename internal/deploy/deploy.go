@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -55,14 +56,15 @@ type Options struct {
 
 // Deployer deploys, shows and removes one stage in one account and region.
 type Deployer struct {
-	stage    string
-	region   string
-	progress Progress
-	poll     time.Duration
-	stacks   *cloudformation.Client
-	storage  *s3.Client
-	queues   *sqs.Client
-	identity *sts.Client
+	stage     string
+	region    string
+	progress  Progress
+	poll      time.Duration
+	partition string // of AWS: its own, that of China, of the government
+	stacks    *cloudformation.Client
+	storage   *s3.Client
+	queues    *sqs.Client
+	identity  *sts.Client
 }
 
 // New returns a Deployer; it makes no request. CodeInvalid for a stage that cannot be called so, or without a region.
@@ -74,7 +76,7 @@ func New(o Options) (*Deployer, error) {
 		return nil, eureka.FieldError("region", "is not set; give --region, or set AWS_REGION or a profile that has one")
 	}
 	d := &Deployer{
-		stage: o.Stage, region: o.AWS.Region, progress: o.Progress, poll: o.Poll,
+		stage: o.Stage, region: o.AWS.Region, progress: o.Progress, poll: o.Poll, partition: "aws",
 		stacks: cloudformation.NewFromConfig(o.AWS), queues: sqs.NewFromConfig(o.AWS), identity: sts.NewFromConfig(o.AWS),
 		storage: s3.NewFromConfig(o.AWS, func(s *s3.Options) {
 			// An endpoint of one's own has no name for each bucket.
@@ -100,6 +102,9 @@ func (d *Deployer) bucket(ctx context.Context) (string, error) {
 	out, err := d.identity.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return "", failed(err, "who is calling cannot be found out")
+	}
+	if parts := strings.SplitN(aws.ToString(out.Arn), ":", 3); len(parts) == 3 {
+		d.partition = parts[1]
 	}
 	return d.StackName() + "-" + aws.ToString(out.Account) + "-" + d.region, nil
 }
@@ -135,10 +140,8 @@ type Result struct {
 // returns when the stack is as asked. CodeConflict when another change is under way; CodeUnavailable when the stack was rolled back: the events before
 // say why.
 func (d *Deployer) Deploy(ctx context.Context, r Request) (Result, error) {
-	for name := range r.Parameters {
-		if _, known := templateParameters()[name]; !known || name == ParameterStage {
-			return Result{}, eureka.FieldError(name, "is no parameter of the template")
-		}
+	if err := r.Parameters.check(); err != nil {
+		return Result{}, err
 	}
 	stack, err := d.find(ctx)
 	if err != nil {
@@ -160,7 +163,10 @@ func (d *Deployer) Deploy(ctx context.Context, r Request) (Result, error) {
 	values := Parameters{ParameterStage: d.stage, ParameterCodeBucket: bucket, ParameterCodeKey: key, ParameterVersion: r.Version}
 	maps.Copy(values, r.Parameters)
 	result := Result{}
-	if stack == nil && values.needsCredential() {
+	if values.needsCredential(authOf(stack)) {
+		if stack != nil {
+			return Result{}, eureka.FieldError("auth", "service needs a credential from which all others come; give an admin key or the key of tokens with it")
+		}
 		result.AdminKey = rand.Text() + rand.Text()
 		values["AdminKey"] = result.AdminKey
 	}
@@ -186,17 +192,15 @@ func (d *Deployer) Deploy(ctx context.Context, r Request) (Result, error) {
 	return result, err
 }
 
-// needsCredential reports whether nobody could use a new deployment with these values.
-func (p Parameters) needsCredential() bool {
-	auth := p["Auth"]
-	return (auth == "" || auth == "service") && p["AdminKey"] == "" && p["JwtSecret"] == "" && p["JwtPublicKeyPem"] == "" && p["JwtJwks"] == ""
-}
-
 // failed translates an error of AWS.
 func failed(err error, text string) error {
 	var known *eureka.Error
 	if errors.As(err, &known) {
 		return err
+	}
+	if strings.Contains(err.Error(), "no EC2 IMDS role found") || strings.Contains(err.Error(), "failed to refresh cached credentials") {
+		// How the SDK looked for them in ever more places helps nobody.
+		return eureka.Errorf(eureka.CodeUnauthenticated, "%s: there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`", text)
 	}
 	return eureka.WrapError(codeOf(err), err, "%s: %s", text, reason(err))
 }

@@ -170,12 +170,27 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
-	for name, p := range map[string]deploy.Parameters{
-		"unknown": {"Nope": "1"}, "the stage": {"Stage": "other"}, "not allowed": {"Auth": "maybe"}, "no number": {"FanoutConcurrency": "many"},
+	for _, tt := range []struct{ parameter, value, want string }{
+		{"Nope", "1", "nope: is no parameter"},
+		{"Stage", "other", "stage: is no parameter"},
+		{"Auth", "maybe", "auth: must be one of service, iam, none"},
+		{"LogRetentionDays", "2", "log_retention_days: must be one of 1, 3, 5"},
+		{"FanoutConcurrency", "many", "fanout_concurrency: must be a number from 2 to 1000"},
+		{"FanoutConcurrency", "1", "fanout_concurrency: must be a number from 2 to 1000"},
+		{"AdminKey", "short", "admin_key: must have at least 32 characters"},
+		{"JwtSecret", "short", "jwt_secret: has 5 bytes"},
+		{"JwtPublicKeyPem", "no key", "jwt_public_key: "},
+		{"JwtJwks", "https://a.example/keys,ftp://b.example", "jwt_jwks: "},
+		{"AllowedOrigins", "https://a.example,b/c", "allowed_origins: "},
+		{"AlarmTopic", "alarms", "alarm_topic: is no ARN"},
 	} {
-		if _, err := w.deploy.Deploy(t.Context(), deploy.Request{Zip: []byte("z"), Version: "1", Parameters: p}); eureka.CodeOf(err) != eureka.CodeInvalid {
-			t.Errorf("%s: %v", name, err)
+		r := deploy.Request{Zip: []byte("z"), Version: "1", Parameters: deploy.Parameters{tt.parameter: tt.value}}
+		if _, err := w.deploy.Deploy(t.Context(), r); eureka.CodeOf(err) != eureka.CodeInvalid || !strings.HasPrefix(eureka.MessageOf(err), tt.want) {
+			t.Errorf("%s %s: %v", tt.parameter, tt.value, err)
 		}
+	}
+	if calls := w.Calls(); len(calls) != 0 {
+		t.Errorf("what cannot be deployed is found by %v", calls)
 	}
 	for _, stage := range []string{"", "Dev", "1a", "a-b", strings.Repeat("a", 17), "a\nb"} {
 		if _, err := deploy.New(deploy.Options{AWS: aws.Config{Region: "eu-west-1"}, Stage: stage}); eureka.CodeOf(err) != eureka.CodeInvalid {
@@ -184,6 +199,48 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := deploy.New(deploy.Options{Stage: "dev"}); eureka.CodeOf(err) != eureka.CodeInvalid {
 		t.Errorf("no region: %v", err)
+	}
+}
+
+// TestRefusedChange: of a change that CloudFormation refuses nothing is left, neither of the first nor of a later one.
+func TestRefusedChange(t *testing.T) {
+	w := newWorld(t)
+	w.Refuse = "Transform does not exist"
+	refused := func() {
+		t.Helper()
+		_, err := w.deploy.Deploy(t.Context(), deploy.Request{Zip: []byte("z"), Version: "2"})
+		if eureka.CodeOf(err) != eureka.CodeInvalid || !strings.Contains(eureka.MessageOf(err), w.Refuse) {
+			t.Errorf("%v", err)
+		}
+		if w.ChangeSets() != 0 {
+			t.Error("a change set is left")
+		}
+	}
+	refused()
+	w.Refuse = ""
+	w.run(deploy.Request{Version: "1"})
+	w.Refuse = "Transform does not exist"
+	refused()
+	if info, err := w.deploy.Info(t.Context()); err != nil || info.Version != "1" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestToService: a stage that was open is not closed without a credential with which its operator could come in.
+func TestToService(t *testing.T) {
+	w := newWorld(t)
+	if first := w.run(deploy.Request{Version: "1", Parameters: deploy.Parameters{"Auth": "none"}}); first.AdminKey != "" {
+		t.Error("an open stage was given an admin key")
+	}
+	service := deploy.Request{Zip: []byte("zip"), Version: "1", Parameters: deploy.Parameters{"Auth": "service"}}
+	if _, err := w.deploy.Deploy(t.Context(), service); eureka.CodeOf(err) != eureka.CodeInvalid || !strings.HasPrefix(eureka.MessageOf(err), "auth: ") || w.Parameter("Auth") != "none" {
+		t.Errorf("%v, now %s", err, w.Parameter("Auth"))
+	}
+	service.Parameters["AdminKey"] = strings.Repeat("k", 32)
+	w.run(service)
+	delete(service.Parameters, "AdminKey")
+	if w.run(service); w.Parameter("Auth") != "service" || w.Parameter("AdminKey") != strings.Repeat("k", 32) {
+		t.Errorf("it is %s with %q", w.Parameter("Auth"), w.Parameter("AdminKey"))
 	}
 }
 

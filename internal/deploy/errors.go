@@ -41,11 +41,7 @@ func reason(err error) string {
 	if errors.As(err, &api) && api.ErrorMessage() != "" {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
-	text := err.Error()
-	if strings.Contains(text, "no EC2 IMDS role found") || strings.Contains(text, "failed to refresh cached credentials") {
-		return "there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run aws configure"
-	}
-	return text
+	return err.Error()
 }
 
 // isCode reports whether err is an error of AWS with this code.

@@ -16,6 +16,7 @@ type function struct {
 	timeout     int    // seconds
 	description string
 	callers     bool // who calls it brings a credential
+	closes      bool // it ends sockets: at their frames, on request, or when their credential has ended
 	consumes    string
 	batch       int // messages of one call
 	concurrency any
@@ -23,8 +24,8 @@ type function struct {
 
 func functions() []function {
 	return []function{
-		{name: "Ws", role: "ws", memory: 512, timeout: requestTimeout, description: "connects, frames and ends of sockets", callers: true},
-		{name: "Http", role: "http", memory: 512, timeout: requestTimeout, description: "the HTTP API", callers: true},
+		{name: "Ws", role: "ws", memory: 512, timeout: requestTimeout, description: "connects, frames and ends of sockets", callers: true, closes: true},
+		{name: "Http", role: "http", memory: 512, timeout: requestTimeout, description: "the HTTP API", callers: true, closes: true},
 		{
 			name: "Events", role: "events", memory: 512, timeout: workerTimeout, description: "events of the topic and its queue",
 			consumes: "EventsQueue", batch: 10, concurrency: 20,
@@ -34,7 +35,7 @@ func functions() []function {
 			name: "Fanout", role: "fanout", memory: 1024, timeout: workerTimeout, description: "deliveries to shards of subscribers, and resumes",
 			consumes: "TasksQueue", batch: 1, concurrency: ref("FanoutConcurrency"),
 		},
-		{name: "Schedule", role: "schedule", memory: 256, timeout: workerTimeout, description: "the sweep of sockets whose end nobody reported"},
+		{name: "Schedule", role: "schedule", memory: 256, timeout: workerTimeout, description: "the sweep of sockets whose end nobody reported", closes: true},
 	}
 }
 

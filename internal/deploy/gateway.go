@@ -33,7 +33,7 @@ func sockets() object {
 		"AccessLogSettings":    object{"DestinationArn": arn("SocketLog"), "Format": accessLog},
 		"DefaultRouteSettings": object{"DetailedMetricsEnabled": true, "LoggingLevel": "ERROR", "DataTraceEnabled": false},
 	})
-	stage["DependsOn"] = list{"Account", "ConnectRoute", "DefaultRoute", "DisconnectRoute", "DefaultRouteResponse"}
+	stage["DependsOn"] = list{"Account", "ConnectRoute", "DefaultRoute", "DisconnectRoute", "DefaultRouteResponse", "SocketFaultLog"}
 	account := resource("ApiGateway::Account", object{"CloudWatchRoleArn": arn("AccountRole")})
 	accountRole := resource("IAM::Role", object{
 		"Description":              "Lets API Gateway write logs in this account and region",
@@ -47,11 +47,13 @@ func sockets() object {
 	return object{
 		"Account": account, "AccountRole": accountRole,
 		"SocketLog": logGroup("eureka-${Stage}-sockets"),
+		// API Gateway writes its own errors to a group of this name. It would make one itself, which kept them for ever and outlived the stack.
+		"SocketFaultLog": logGroup("${SocketApi}/${Stage}"),
 		"SocketApi": resource("ApiGatewayV2::Api", object{
 			"Name": sub("eureka-${Stage}"), "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action",
 		}),
 		"SocketIntegration": resource("ApiGatewayV2::Integration", object{
-			"ApiId": ref("SocketApi"), "IntegrationType": "AWS_PROXY", "IntegrationUri": proxied("WsFunction"),
+			"ApiId": ref("SocketApi"), "IntegrationType": "AWS_PROXY", "IntegrationMethod": "POST", "IntegrationUri": proxied("WsFunction"),
 			"TimeoutInMillis": requestTimeout * 1000,
 		}),
 		"ConnectRoute":    route("$connect", object{"AuthorizationType": when("UseIam", "AWS_IAM", "NONE")}),

@@ -9,8 +9,10 @@ func (f function) executionRole() object {
 			"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem",
 		}, arn("Table")),
 		statement("QueueTasks", list{"sqs:SendMessage"}, arn("TasksQueue")),
-		statement("ReachSockets", list{"execute-api:ManageConnections"},
-			sub("arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${SocketApi}/${Stage}/*/@connections/*")),
+		statement("PostToSockets", list{"execute-api:ManageConnections"}, connections("POST")),
+	}
+	if f.closes {
+		statements = append(statements, statement("CloseSockets", list{"execute-api:ManageConnections"}, connections("DELETE")))
 	}
 	if f.consumes != "" {
 		statements = append(statements, statement("TakeWork",
@@ -21,6 +23,11 @@ func (f function) executionRole() object {
 		"AssumeRolePolicyDocument": assumedBy("lambda.amazonaws.com"),
 		"Policies":                 list{object{"PolicyName": f.role, "PolicyDocument": object{"Version": "2012-10-17", "Statement": statements}}},
 	})
+}
+
+// connections are the stage's sockets under one method of @connections.
+func connections(method string) object {
+	return sub("arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${SocketApi}/${Stage}/" + method + "/@connections/*")
 }
 
 func statement(sid string, actions list, resource any) object {

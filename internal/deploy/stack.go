@@ -51,6 +51,19 @@ func (d *Deployer) prepare(ctx context.Context, stack *types.Stack, dryRun bool)
 	}
 }
 
+// authOf is how a stack authenticates, "" without one.
+func authOf(stack *types.Stack) string {
+	if stack == nil {
+		return ""
+	}
+	for _, p := range stack.Parameters {
+		if aws.ToString(p.ParameterKey) == "Auth" {
+			return aws.ToString(p.ParameterValue)
+		}
+	}
+	return ""
+}
+
 // changes is a change set that waits to be executed.
 type changes struct {
 	id      string
@@ -84,7 +97,12 @@ func (d *Deployer) changeSet(ctx context.Context, stack *types.Stack, values Par
 		return nil, failed(err, "the change cannot be prepared")
 	}
 	set := &changes{id: aws.ToString(out.Id), stack: aws.ToString(out.StackId), create: stack == nil}
-	return set, d.awaitChangeSet(ctx, set)
+	if err := d.awaitChangeSet(ctx, set); err != nil {
+		// What was refused or given up is of no use, and would stay; that it cannot be removed is the smaller trouble.
+		_ = d.discard(context.WithoutCancel(ctx), set)
+		return nil, err
+	}
+	return set, nil
 }
 
 // stackParameters are the values asked for, and those of before for the rest.

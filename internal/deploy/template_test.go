@@ -138,7 +138,14 @@ func TestLeastPrivilege(t *testing.T) {
 		if err := json.Unmarshal(r.Properties["Policies"], &policies); err != nil {
 			t.Fatal(err)
 		}
+		closes := strings.Contains(string(r.Properties["Policies"]), "${Stage}/DELETE/@connections/")
+		if want := name == "WsRole" || name == "HttpRole" || name == "ScheduleRole"; closes != want {
+			t.Errorf("%s may close sockets: %v", name, closes)
+		}
 		for _, s := range policies[0].PolicyDocument.Statement {
+			if strings.Contains(string(s.Resource), "@connections") && !strings.Contains(string(s.Resource), "/POST/") && !strings.Contains(string(s.Resource), "/DELETE/") {
+				t.Errorf("%s may do everything to sockets: %s", name, s.Resource)
+			}
 			if string(s.Resource) == `"*"` || !strings.HasPrefix(string(s.Resource), "{") {
 				t.Errorf("%s may do %v on %s", name, s.Action, s.Resource)
 			}
@@ -165,6 +172,9 @@ func TestEverythingIsLookedAfter(t *testing.T) {
 		count[r.Type]++
 		switch r.Type {
 		case "AWS::CloudWatch::Alarm":
+			if string(r.Properties["MetricName"]) == `"IntegrationError"` {
+				t.Errorf("%s fires when somebody is not let in", name)
+			}
 			alarms += string(r.Properties["Dimensions"]) + string(r.Properties["MetricName"])
 		case "AWS::Logs::LogGroup":
 			if r.Properties["RetentionInDays"] == nil {
@@ -184,6 +194,9 @@ func TestEverythingIsLookedAfter(t *testing.T) {
 		if watched && !strings.Contains(alarms, `"`+name+`"`) {
 			t.Errorf("%s has no alarm", name)
 		}
+	}
+	if group := string(all["SocketFaultLog"].Properties["LogGroupName"]); !strings.Contains(group, `/aws/apigateway/${SocketApi}/${Stage}"`) {
+		t.Errorf("API Gateway's own log is %s", group)
 	}
 	if count["AWS::Lambda::Function"] != 5 || count["AWS::SQS::Queue"] != 4 || count["AWS::DynamoDB::Table"] != 1 || count["AWS::ApiGatewayV2::Api"] != 2 {
 		t.Errorf("there are %v", count)

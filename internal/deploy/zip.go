@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -76,14 +75,27 @@ func BuildFlags() []string {
 	return []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
 }
 
-// FindBootstrap finds the program to deploy: beside the running one as eureka-lambda-arm64, as releases have it, or built from the source that the
-// working directory is in. CodeNotFound without either.
-func FindBootstrap(ctx context.Context) ([]byte, error) {
+// FindZip finds the functions to deploy: those that this program carries, those beside it as eureka-lambda-arm64, or what is built from the source that
+// the working directory is in. CodeNotFound without any.
+func FindZip(ctx context.Context) ([]byte, error) {
+	if len(carried) > 0 {
+		return carried, nil
+	}
+	find := BuildBootstrap
 	if self, err := os.Executable(); err == nil {
 		if path := filepath.Join(filepath.Dir(self), "eureka-lambda-arm64"); exists(path) {
-			return ReadBootstrap(path)
+			find = func(context.Context) ([]byte, error) { return ReadBootstrap(path) }
 		}
 	}
+	bootstrap, err := find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return Zip(bootstrap)
+}
+
+// BuildBootstrap builds the functions' program from the source that the working directory is in. CodeNotFound when it is in none.
+func BuildBootstrap(ctx context.Context) ([]byte, error) {
 	root, err := sourceRoot(ctx)
 	if err != nil {
 		return nil, err
@@ -108,7 +120,9 @@ func sourceRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
 	module, dir, ok := strings.Cut(strings.TrimSpace(string(out)), " ")
 	if err != nil || !ok || module != "eureka" {
-		return "", eureka.WrapError(eureka.CodeNotFound, errors.Join(err), "there is no eureka-lambda-arm64 beside this program and no source to build it from; give --bootstrap FILE, or run this in a clone of the project")
+		return "", eureka.Errorf(eureka.CodeNotFound,
+			"there are no functions to deploy: this program was built without them, and the working directory is in no clone of the project, from which they could be built "+
+				"with Go; `make build` in a clone makes a bin/eureka that carries them anywhere, and --bootstrap FILE names a build of cmd/eureka-lambda")
 	}
 	return dir, nil
 }

@@ -12,52 +12,78 @@ type Broadcast = protocol.Broadcast
 
 // Deliver hands the broadcast to every subscriber but those excepted, and those with a filter that it does not pass. It makes one frame per name
 // that subscribers know the channel by; all sockets share its bytes. matched counts those that should get it, sent those whose connection
-// took it.
+// took it, or whose lane did. It waits for no client; but when frames of the channel are pushed faster than a lane sends them it waits for the lane.
 func (h *Hub) Deliver(channelID string, b Broadcast) (matched, sent int) {
 	t := h.topic(channelID)
 	if t == nil {
 		return 0, 0
 	}
+	d := delivery{Broadcast: b, items: h.excepted(channelID, b.Except)}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	var frames frames
-	hand := func(g *group) {
-		if g.paused {
-			return
-		}
-		m, s := g.hand(b, &frames)
-		matched += m
-		sent += s
-	}
 	for _, g := range t.groups {
-		hand(g)
+		d.to(g)
 	}
 	if t.picky != nil {
-		t.picky.selected(b.Facts, hand)
+		t.picky.selected(b.Facts, d.to)
 	}
-	h.deliveries.Add(float64(sent))
-	return matched, sent
+	h.deliveries.Add(float64(d.sent))
+	return d.matched, d.sent
 }
 
-// hand queues the broadcast's frame on each connection of a group.
-func (g *group) hand(b Broadcast, frames *frames) (matched, sent int) {
-	var frame []byte
-	for _, it := range g.items {
-		if len(b.Except) > 0 && slices.Contains(b.Except, it.entry.socket.ID) {
+// excepted returns the subscriptions of those sockets that do not get a broadcast, each once.
+func (h *Hub) excepted(channelID string, except []string) []*item {
+	var items []*item
+	for i, id := range except {
+		e := h.entry(id)
+		if e == nil || slices.Contains(except[:i], id) {
 			continue
 		}
-		matched++
-		if it.entry.conn == nil {
-			continue
+		e.mu.Lock()
+		if at := e.find(channelID); at >= 0 {
+			items = append(items, e.items[at])
 		}
-		if frame == nil {
-			frame = frames.of(g.name, b.Body)
-		}
-		if it.entry.conn.queue(frame) {
-			sent++
+		e.mu.Unlock()
+	}
+	return items
+}
+
+// delivery is one broadcast under way.
+type delivery struct {
+	Broadcast
+	items         []*item // who is excepted; their topic's lock guards what is in them
+	frames        frames
+	matched, sent int
+}
+
+// to delivers to one group. The caller holds the topic's mu.
+func (d *delivery) to(g *group) {
+	if g.paused {
+		return
+	}
+	n := g.size
+	for _, it := range d.items {
+		if it.group == g {
+			n--
 		}
 	}
-	return matched, sent
+	if n == 0 {
+		return
+	}
+	d.matched += n
+	b := d.frames.of(g.name, d.Body)
+	d.sent += n - len(g.direct)
+	for _, it := range g.direct {
+		switch {
+		case slices.Contains(d.items, it):
+			d.sent++ // it was in neither number
+		case it.entry.conn != nil && it.entry.conn.queue(b, 1):
+			d.sent++
+		}
+	}
+	for _, p := range g.parts {
+		p.push(pushed{bytes: b, except: d.Except})
+	}
 }
 
 // frames is the frames of one broadcast, by name. A channel has few names.

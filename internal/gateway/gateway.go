@@ -25,7 +25,16 @@ type Handler interface {
 	Disconnect(ctx context.Context, socketID string, code eureka.CloseCode, reason string) error
 }
 
-// Options configure a Gateway. All but Revoked, Limits, Limited and Metrics are required.
+// Sockets is how connections are driven.
+type Sockets string
+
+// The values of Sockets. Whatever it is, TLS connections and systems without epoll get goroutines.
+const (
+	SocketsAuto       Sockets = ""           // by one event loop per core
+	SocketsGoroutines Sockets = "goroutines" // by a goroutine for each
+)
+
+// Options configure a Gateway. All but Revoked, Sockets, Limits, Limited and Metrics are required.
 type Options struct {
 	Hub      *Hub
 	Handler  Handler
@@ -34,6 +43,7 @@ type Options struct {
 	// Revoked says whether a credential was revoked since Identify took it; nil when credentials cannot be.
 	Revoked func(eureka.Identity) bool
 	Origins *auth.Origins
+	Sockets Sockets
 	Limits  Limits
 	Limited func(setting string) // told the setting whose limit refused something; nil for nobody
 	Log     *slog.Logger
@@ -48,9 +58,12 @@ type Gateway struct {
 	admission *admission
 	stop      chan struct{} // closed to end the sweeper
 
-	draining atomic.Bool
+	registry  registry
+	connected atomic.Int64 // handshakes that became sockets
+	loops     loops        // none where each socket has a goroutine
+
 	mu       sync.Mutex
-	streams  map[*stream]struct{}
+	draining bool
 	drained  sync.WaitGroup // one per socket between its handshake and the end of its Disconnect
 	swept    chan struct{}  // closed when the sweeper has ended
 	stopOnce sync.Once
@@ -66,37 +79,38 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		options: o, limits: o.Limits.withDefaults(), metrics: newMetrics(o.Metrics),
-		streams: map[*stream]struct{}{}, stop: make(chan struct{}), swept: make(chan struct{}),
+		stop: make(chan struct{}), swept: make(chan struct{}),
 	}
 	g.admission = newAdmission(&g.limits)
+	if o.Sockets == SocketsAuto {
+		if err := g.openLoops(); err != nil {
+			return nil, err
+		}
+	}
 	go g.sweep()
 	return g, nil
 }
 
 // CloseRevoked ends every socket of this node whose credential is revoked.
 func (g *Gateway) CloseRevoked(revoked func(eureka.Identity) bool) {
-	for _, s := range g.all() {
+	g.registry.each(func(s *stream) {
 		if id := s.identity.Load(); id != nil && revoked(*id) {
 			s.end(eureka.CloseUnauthenticated, "the credential was revoked", 0)
 		}
-	}
-}
-
-func (g *Gateway) open() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.streams)
+	})
 }
 
 // Drain refuses new handshakes, tells every socket to reconnect elsewhere (bye and close code 4500, spread over
 // Limits.DrainSpread), and returns when all have ended. When ctx ends first it cuts those that are left and returns
 // ctx's error. Disconnect is called for each socket either way.
 func (g *Gateway) Drain(ctx context.Context) error {
-	g.draining.Store(true)
-	for _, s := range g.all() {
+	g.mu.Lock()
+	g.draining = true // under the lock: whoever registered before is in the registry
+	g.mu.Unlock()
+	g.registry.each(func(s *stream) {
 		after := time.Duration(rand.Int64N(int64(g.limits.DrainSpread))) //nolint:gosec // spreads load, guards nothing
 		s.end(eureka.CloseRestart, "the node is shutting down", after)
-	}
+	})
 	gone := make(chan struct{})
 	go func() {
 		g.drained.Wait()
@@ -107,28 +121,19 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	case <-gone:
 	case <-ctx.Done():
 		err = ctx.Err()
-		for _, s := range g.all() {
-			s.cut()
-		}
+		g.registry.each((*stream).cut)
 		// What is left is a use case that hangs; it is not waited for longer than a cut connection needs.
 		select {
 		case <-gone:
 		case <-time.After(closeWait):
 		}
 	}
-	g.stopOnce.Do(func() { close(g.stop) })
-	<-g.swept
+	g.stopOnce.Do(func() {
+		close(g.stop)
+		<-g.swept
+		g.closeLoops()
+	})
 	return err
-}
-
-func (g *Gateway) all() []*stream {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	streams := make([]*stream, 0, len(g.streams))
-	for s := range g.streams {
-		streams = append(streams, s)
-	}
-	return streams
 }
 
 // register counts a socket in before its handshake is answered; unregister counts it out. The error is that of a limit or of a draining
@@ -141,61 +146,21 @@ func (g *Gateway) register(s *stream) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case g.draining.Load():
+	case g.draining:
 		g.admission.leave(user)
 		return eureka.Errorf(eureka.CodeUnavailable, "the node is shutting down; connect again")
-	case g.limits.MaxSockets > 0 && len(g.streams) >= g.limits.MaxSockets: // others were quicker since the handshake began
+	case !g.registry.sit(s, g.limits.MaxSockets): // others were quicker since the handshake began
 		g.admission.leave(user)
 		return g.refuse(limitSockets)
 	}
 	g.drained.Add(1)
-	g.streams[s] = struct{}{}
 	return nil
 }
 
 func (g *Gateway) unregister(s *stream) {
-	g.mu.Lock()
-	delete(g.streams, s)
-	g.mu.Unlock()
+	g.registry.leave(s)
 	g.admission.leave(s.identity.Load().User)
 	g.drained.Done()
-}
-
-// sweep pings silent sockets and closes idle and old ones: one goroutine for all, instead of timers for each.
-func (g *Gateway) sweep() {
-	defer close(g.swept)
-	interval := min(g.limits.PingInterval, g.limits.IdleTimeout) / 4
-	ticker := time.NewTicker(min(max(interval, 5*time.Millisecond), time.Second))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-g.stop:
-			return
-		case now := <-ticker.C:
-			for _, s := range g.all() {
-				g.sweepOne(s, now)
-			}
-		}
-	}
-}
-
-func (g *Gateway) sweepOne(s *stream, now time.Time) {
-	received := s.received.Load()
-	if received == 0 {
-		return // not bound yet
-	}
-	silent := time.Duration(now.UnixNano() - received)
-	id := s.identity.Load()
-	switch {
-	case id != nil && id.ExpiresAt != 0 && now.UnixMilli() >= id.ExpiresAt:
-		s.end(eureka.CloseUnauthenticated, "the credential has expired", 0)
-	case s.expiresAt != 0 && now.UnixMilli() >= s.expiresAt:
-		s.end(eureka.CloseMaxAge, "the socket reached its maximum age", 0)
-	case silent >= g.limits.IdleTimeout:
-		s.end(eureka.CloseIdle, "nothing was heard for "+g.limits.IdleTimeout.String(), 0)
-	case silent >= g.limits.PingInterval && now.UnixNano()-s.pinged.Load() >= int64(g.limits.PingInterval):
-		s.ping(now)
-	}
 }
 
 type metrics struct {

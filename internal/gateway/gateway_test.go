@@ -90,7 +90,7 @@ func (h *handler) Disconnect(_ context.Context, id string, code eureka.CloseCode
 
 // world is a gateway on a real listener.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	hub     *Hub
 	handler *handler
 	gateway *Gateway
@@ -99,7 +99,14 @@ type world struct {
 	revoked func(eureka.Identity) bool
 }
 
-func newWorld(t *testing.T, limits Limits) *world {
+// both runs a test with event loops, where the system has them, and with goroutines.
+func both(t *testing.T, test func(t *testing.T, how Sockets)) {
+	t.Helper()
+	t.Run("loops", func(t *testing.T) { test(t, SocketsAuto) })
+	t.Run("goroutines", func(t *testing.T) { test(t, SocketsGoroutines) })
+}
+
+func newWorld(t testing.TB, how Sockets, limits Limits) *world {
 	t.Helper()
 	w := &world{t: t, hub: NewHub(HubOptions{}), who: auth.OpenIdentity, revoked: func(eureka.Identity) bool { return false }}
 	w.handler = &handler{hub: w.hub}
@@ -109,7 +116,7 @@ func newWorld(t *testing.T, limits Limits) *world {
 	}
 	var ids atomic.Int64
 	w.gateway, err = New(Options{
-		Hub: w.hub, Handler: w.handler, Origins: origins, Limits: limits, Log: slog.New(slog.DiscardHandler),
+		Hub: w.hub, Handler: w.handler, Origins: origins, Sockets: how, Limits: limits, Log: slog.New(slog.DiscardHandler),
 		Identify: func(r *http.Request) (eureka.Identity, error) { return w.who(r) }, Revoked: func(id eureka.Identity) bool { return w.revoked(id) },
 		NewID: func() string { return fmt.Sprintf("s%d", ids.Add(1)) },
 	})
@@ -273,7 +280,9 @@ func closeCode(t *testing.T, r *bufio.Reader) eureka.CloseCode {
 	}
 }
 
-func TestFaultsCloseWithTheirCode(t *testing.T) {
+func TestFaultsCloseWithTheirCode(t *testing.T) { both(t, testFaultsCloseWithTheirCode) }
+
+func testFaultsCloseWithTheirCode(t *testing.T, how Sockets) {
 	big := strings.Repeat("x", eureka.MaxFrameBytes)
 	for _, tt := range []struct {
 		name   string
@@ -295,7 +304,7 @@ func TestFaultsCloseWithTheirCode(t *testing.T) {
 		{"garbage", []byte("GET / HTTP/1.1\r\n\r\n"), eureka.CloseProtocol},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, Limits{})
+			w := newWorld(t, how, Limits{})
 			c, r := w.raw(nil)
 			bystander := w.dial("")
 			go func() { _, _ = c.Write(tt.stream) }() // the server may stop reading before all is written
@@ -315,8 +324,10 @@ func TestFaultsCloseWithTheirCode(t *testing.T) {
 	}
 }
 
-func TestFragmentsAndPings(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestFragmentsAndPings(t *testing.T) { both(t, testFragmentsAndPings) }
+
+func testFragmentsAndPings(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	c, r := w.raw(nil)
 	stream := bytes.Join([][]byte{frame(0x01, "he"), frame(0x89, "p"), frame(0x00, "l"), frame(0x80, "lo")}, nil)
 	for _, b := range stream { // byte by byte: half frames are normal
@@ -338,7 +349,11 @@ func TestFragmentsAndPings(t *testing.T) {
 }
 
 func TestFrameBehindTheHandshakeInOnePacket(t *testing.T) {
-	w := newWorld(t, Limits{})
+	both(t, testFrameBehindTheHandshakeInOnePacket)
+}
+
+func testFrameBehindTheHandshakeInOnePacket(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	_, r := w.raw(frame(0x81, "early"))
 	if _, payload, err := next(r); err != nil || string(payload) != "echo early" {
 		t.Errorf("got %q, %v", payload, err)
@@ -346,7 +361,11 @@ func TestFrameBehindTheHandshakeInOnePacket(t *testing.T) {
 }
 
 func TestFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T) {
-	w := newWorld(t, Limits{})
+	both(t, testFloodOfPingsIsAnsweredWithoutAQueue)
+}
+
+func testFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	c, r := w.raw(nil)
 	go func() {
 		flood := bytes.Repeat(frame(0x89, ""), 10000)
@@ -363,7 +382,9 @@ func TestFloodOfPingsIsAnsweredWithoutAQueue(t *testing.T) {
 	}
 }
 
-func TestRefusedHandshakes(t *testing.T) {
+func TestRefusedHandshakes(t *testing.T) { both(t, testRefusedHandshakes) }
+
+func testRefusedHandshakes(t *testing.T, how Sockets) {
 	for _, tt := range []struct {
 		name    string
 		method  string
@@ -381,7 +402,7 @@ func TestRefusedHandshakes(t *testing.T) {
 		{"core fails", "GET", nil, errors.New("secret"), 500, eureka.CodeInternal},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, Limits{})
+			w := newWorld(t, how, Limits{})
 			w.handler.refusal = tt.refusal
 			request, err := http.NewRequestWithContext(t.Context(), tt.method, w.server.URL+"/", http.NoBody)
 			if err != nil {
@@ -406,15 +427,17 @@ func TestRefusedHandshakes(t *testing.T) {
 			}
 			pending := 0
 			w.hub.pending.Range(func(any, any) bool { pending++; return true })
-			if w.hub.Sockets() != 0 || pending != 0 || len(w.gateway.all()) != 0 {
+			if w.hub.Sockets() != 0 || pending != 0 || w.gateway.registry.count() != 0 {
 				t.Error("a refused handshake left something behind")
 			}
 		})
 	}
 }
 
-func TestSlowHeadersHoldNobodyUp(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestSlowHeadersHoldNobodyUp(t *testing.T) { both(t, testSlowHeadersHoldNobodyUp) }
+
+func testSlowHeadersHoldNobodyUp(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	slow, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if !g.options.Origins.Allowed(r) {
 		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
 	}
-	if limit := g.admission.handshake(g.open()); limit != "" {
+	if limit := g.admission.handshake(g.registry.count()); limit != "" {
 		return g.refuse(limit)
 	}
 	key, err := checkHandshake(r)
@@ -48,38 +48,59 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := newStream(&g.limits, func() { g.metrics.slow.Inc() })
+	path := g.path(r)
+	identity.User = strings.Clone(identity.User) // it may be a part of the whole request
+	s := newStream(g, path)
 	s.identity.Store(&identity)
 	if err := g.register(s); err != nil {
 		return err
 	}
-	id := g.options.NewID()
-	g.options.Hub.attach(id, s)
+	s.id = g.options.NewID()
+	g.options.Hub.attach(s.id, s)
 	ctx, cancel := context.WithTimeout(r.Context(), g.limits.HandshakeTimeout)
 	result, err := g.options.Handler.Connect(ctx, core.ConnectRequest{
-		SocketID: id, Identity: identity, Query: r.URL.Query(),
+		SocketID: s.id, Identity: identity, Query: r.URL.Query(),
 		Remote: remote(r), Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()),
 	})
 	cancel()
 	if err != nil {
-		g.options.Hub.detach(id)
+		g.options.Hub.detach(s.id)
 		g.unregister(s)
 		return err
 	}
-	c, early, err := upgrade(w, r, key)
+	early, err := upgrade(w, s, path, answerTo(r, key))
 	if err != nil {
-		g.disconnected(id, s, eureka.CloseAbnormal, "the connection ended during the handshake") //nolint:contextcheck // see there
-		return eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
+		g.endedWith(s, eureka.CloseAbnormal, "the connection ended during the handshake") //nolint:contextcheck // see there
+		return err
 	}
 	g.metrics.connects.WithLabelValues("ok").Inc()
+	g.connected.Add(1)
 	s.expiresAt = result.ExpiresAt
-	s.bind(c)
+	s.bind()
 	s.release(result.Frames)
 	g.checkRevoked(s)
-	// The handler returns so that net/http frees its buffers; the socket goes on in a goroutine of its own.
-	pace := newPace(&g.limits)
-	go g.serve(socket{id: id, stream: s, pace: &pace}, early) //nolint:contextcheck // a socket outlives its handshake
+	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
+	path.start(s, early)
 	return nil
+}
+
+// path is a driver, and how streams come to it.
+type path interface {
+	driver
+	// take makes the stream's connection its own and writes the answer to the handshake. After an error the connection is closed.
+	take(s *stream, c net.Conn, answer []byte) error
+	// start reads the stream from now on; early is what has come already.
+	start(s *stream, early []byte)
+}
+
+// path chooses how a connection will be driven.
+func (g *Gateway) path(r *http.Request) path {
+	if r.TLS == nil {
+		if l := g.loops.next(); l != nil {
+			return l
+		}
+	}
+	return &reader{}
 }
 
 // checkHandshake checks the request against RFC 6455 section 4.2.1 and returns its key.
@@ -112,12 +133,8 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// upgrade takes the connection from net/http and answers the handshake. early is what the client sent behind its request.
-func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, early []byte, err error) {
-	c, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
+// answerTo is the answer that accepts a handshake.
+func answerTo(r *http.Request, key string) []byte {
 	sum := sha1.Sum([]byte(key + acceptSuffix)) //nolint:gosec // see the import
 	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
 		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
@@ -125,21 +142,36 @@ func upgrade(w http.ResponseWriter, r *http.Request, key string) (c net.Conn, ea
 	if hasToken(r.Header, "Sec-Websocket-Protocol", protocol.Subprotocol) {
 		answer += "Sec-WebSocket-Protocol: " + protocol.Subprotocol + "\r\n"
 	}
-	if err = c.SetDeadline(time.Now().Add(writeTimeout)); err == nil {
-		_, err = c.Write([]byte(answer + "\r\n"))
+	return []byte(answer + "\r\n")
+}
+
+// upgrade takes the connection from net/http and answers the handshake. early is what the client sent behind its request.
+func upgrade(w http.ResponseWriter, s *stream, to path, answer []byte) (early []byte, err error) {
+	c, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
+	}
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early, _ = buffered.Peek(n) // n bytes are there
+		early = append([]byte(nil), early...)
+	}
+	return early, to.take(s, c, answer)
+}
+
+// writeAnswer writes the answer to a handshake. After an error the connection is closed.
+func writeAnswer(c net.Conn, answer []byte) error {
+	err := c.SetDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = c.Write(answer)
 	}
 	if err == nil {
 		err = c.SetDeadline(time.Time{})
 	}
 	if err != nil {
 		_ = c.Close()
-		return nil, nil, err
+		return eureka.WrapError(eureka.CodeGone, err, "the client went away during its handshake")
 	}
-	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ = buffered.Peek(n) // n bytes are there
-		early = append([]byte(nil), early...)
-	}
-	return c, early, nil
+	return nil
 }
 
 func (g *Gateway) refuse(limit string) error {

@@ -19,9 +19,11 @@ const shards = 64
 
 // conn is a connection as the hub sees it. None of its methods blocks.
 type conn interface {
-	// queue takes a complete WebSocket frame that others share: it must not be changed. It reports whether the frame was
-	// taken; a connection that has ended, or overflows with this frame, takes none.
-	queue(frame []byte) bool
+	// lane is where broadcasts for this connection go; nil when queue takes them. It is always the same.
+	lane() *lane
+	// queue takes complete WebSocket frames in one piece that others share: it must not be changed. It reports whether the frames were
+	// taken; a connection that has ended, or overflows with these, takes none.
+	queue(b []byte, frames int) bool
 	// offer takes all frames or none: none when they would fill more than half of what may wait. open is false when the connection has ended.
 	offer(frames [][]byte) (taken, open bool)
 	// drained calls f once, in a goroutine of its own, when nothing waits to be written, or when the connection has ended.
@@ -65,21 +67,12 @@ type channelShard struct {
 	topics map[string]*topic
 }
 
-// entry is one socket.
-type entry struct {
-	socket eureka.Socket // its Subscriptions stay empty: subs has them
-	conn   conn          // nil for a socket without a connection on this node's listener
-
-	mu    sync.Mutex
-	gone  bool
-	items []*item // few, so a slice beats a map in memory and time
-}
-
-// item is one subscription. index is where group.items holds it; topic.mu guards group and index.
+// item is one subscription. index is where its part, or else group.direct, holds it; topic.mu guards group, part and index.
 type item struct {
 	entry *entry
 	topic *topic
 	group *group
+	part  *part
 	index int
 	at    int64
 	pause uint64 // not 0 while a replay has not come to the live messages
@@ -121,8 +114,7 @@ func (h *Hub) Add(s eureka.Socket) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	e := &entry{socket: s}
-	e.socket.Subscriptions = nil
+	e := newEntry(&s)
 	shard := &h.sockets[h.shard(s.ID)]
 	shard.mu.Lock()
 	if _, taken := shard.entries[s.ID]; taken {
@@ -132,13 +124,13 @@ func (h *Hub) Add(s eureka.Socket) error {
 	if c, ok := h.pending.LoadAndDelete(s.ID); ok {
 		e.conn, _ = c.(conn)
 	}
-	shard.entries[s.ID] = e
+	shard.entries[e.id] = e
 	shard.mu.Unlock()
 	h.open.Add(1)
 	if s.User != "" {
-		u := &h.users[h.shard(s.User)]
+		u := &h.users[h.shard(e.user)]
 		u.mu.Lock()
-		u.users[s.User] = append(u.users[s.User], e)
+		u.users[e.user] = append(u.users[e.user], e)
 		u.mu.Unlock()
 	}
 	return nil
@@ -155,7 +147,7 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 		return eureka.Socket{}, noSocket(id)
 	}
 	h.open.Add(-1)
-	if user := e.socket.User; user != "" {
+	if user := e.user; user != "" {
 		u := &h.users[h.shard(user)]
 		u.mu.Lock()
 		if rest := slices.DeleteFunc(u.users[user], func(o *entry) bool { return o == e }); len(rest) > 0 {
@@ -170,7 +162,7 @@ func (h *Hub) Remove(id string) (eureka.Socket, error) {
 	socket := e.view()
 	e.gone = true
 	for _, it := range e.items {
-		h.leave(it)
+		h.leave(it, false)
 	}
 	e.items = nil
 	return socket, nil
@@ -233,7 +225,7 @@ func (h *Hub) Unsubscribe(socketID, channelID string) error {
 	if at < 0 {
 		return eureka.Errorf(eureka.CodeNotFound, "socket %q is not subscribed to %q", socketID, channelID)
 	}
-	h.leave(e.items[at])
+	h.leave(e.items[at], false)
 	e.items = slices.Delete(e.items, at, at+1)
 	return nil
 }
@@ -273,7 +265,7 @@ func (h *Hub) Count(channelID string, except []string) int {
 // Send queues one text frame for a socket. CodeGone when it has ended.
 func (h *Hub) Send(socketID string, frame []byte) error {
 	e := h.entry(socketID)
-	if e == nil || e.conn == nil || !e.conn.queue(wire.TextFrame(frame)) {
+	if e == nil || e.conn == nil || !e.conn.queue(wire.TextFrame(frame), 1) {
 		return eureka.Errorf(eureka.CodeGone, "socket %q has ended", socketID)
 	}
 	return nil
@@ -314,7 +306,7 @@ func (h *Hub) moveOne(e *entry, from, to string) (left, gained int) {
 	}
 	it := e.items[at]
 	g := it.group // only changes under entry.mu, which is held
-	h.leave(it)
+	h.leave(it, true)
 	e.items = slices.Delete(e.items, at, at+1)
 	if to == "" || e.find(to) >= 0 {
 		return 1, 0
@@ -354,7 +346,7 @@ func (h *Hub) join(it *item, sub eureka.Subscription) error {
 	defer shard.mu.Unlock()
 	t := shard.topics[sub.ChannelID]
 	if t == nil {
-		t = &topic{id: sub.ChannelID}
+		t = &topic{id: strings.Clone(sub.ChannelID)} // it may be a part of something larger
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -362,49 +354,22 @@ func (h *Hub) join(it *item, sub eureka.Subscription) error {
 		return err
 	}
 	it.topic = t
-	shard.topics[sub.ChannelID] = t
+	shard.topics[t.id] = t
 	return nil
 }
 
-// leave takes an item out of its channel's list. The caller holds its entry's lock.
-func (h *Hub) leave(it *item) {
+// leave takes an item out of its channel's list; see group.leave. The caller holds its entry's lock.
+func (h *Hub) leave(it *item, flush bool) {
 	t := it.topic
 	shard := &h.channels[h.shard(t.id)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.remove(it)
+	t.remove(it, flush)
 	if t.count == 0 {
 		delete(shard.topics, t.id)
 	}
-}
-
-func (e *entry) find(channelID string) int {
-	return slices.IndexFunc(e.items, func(it *item) bool { return it.topic.id == channelID })
-}
-
-func (e *entry) listens(channelID string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.find(channelID) >= 0
-}
-
-func (e *entry) insert(it *item) {
-	at, _ := slices.BinarySearchFunc(e.items, it, func(a, b *item) int { return strings.Compare(a.topic.id, b.topic.id) })
-	e.items = slices.Insert(e.items, at, it)
-}
-
-// view is the socket with its subscriptions. The caller holds mu.
-func (e *entry) view() eureka.Socket {
-	s := e.socket
-	s.Subscriptions = make([]eureka.Subscription, 0, len(e.items))
-	for _, it := range e.items {
-		s.Subscriptions = append(s.Subscriptions, eureka.Subscription{
-			SocketID: s.ID, ChannelID: it.topic.id, Name: it.group.name, Filter: it.group.filter, SubscribedAt: it.at,
-		})
-	}
-	return s
 }
 
 func noSocket(id string) error {

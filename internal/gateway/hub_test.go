@@ -20,7 +20,9 @@ type recorder struct {
 	full   bool
 }
 
-func (r *recorder) queue(frame []byte) bool {
+func (r *recorder) lane() *lane { return nil }
+
+func (r *recorder) queue(frame []byte, _ int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.full {
@@ -31,7 +33,7 @@ func (r *recorder) queue(frame []byte) bool {
 
 func (r *recorder) offer(frames [][]byte) (taken, open bool) {
 	for _, frame := range frames {
-		if !r.queue(frame) {
+		if !r.queue(frame, 1) {
 			return false, false
 		}
 	}

@@ -10,7 +10,9 @@ import (
 )
 
 // TestRevokedMeanwhile: a credential that is taken back while nobody can find its socket by it does not keep the socket.
-func TestRevokedMeanwhile(t *testing.T) {
+func TestRevokedMeanwhile(t *testing.T) { both(t, testRevokedMeanwhile) }
+
+func testRevokedMeanwhile(t *testing.T, how Sockets) {
 	for name, run := range map[string]func(w *world) (code eureka.CloseCode, last string){
 		"during the handshake": func(w *world) (eureka.CloseCode, string) {
 			w.who = func(*http.Request) (eureka.Identity, error) { return eureka.Identity{TokenID: "revoked"}, nil }
@@ -41,7 +43,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Limits{})
+			w := newWorld(t, how, Limits{})
 			w.revoked = func(id eureka.Identity) bool { return id.TokenID == "revoked" }
 			code, last := run(w)
 			if code != eureka.CloseUnauthenticated || !strings.Contains(last, `"reason":"the credential was revoked","reconnect":false`) {
@@ -52,8 +54,10 @@ func TestRevokedMeanwhile(t *testing.T) {
 }
 
 // TestPlacesAreGivenBack: however a handshake or a socket ends, its user's place is free again.
-func TestPlacesAreGivenBack(t *testing.T) {
-	w := newWorld(t, Limits{MaxSocketsPerUser: 1, MaxSockets: 1})
+func TestPlacesAreGivenBack(t *testing.T) { both(t, testPlacesAreGivenBack) }
+
+func testPlacesAreGivenBack(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{MaxSocketsPerUser: 1, MaxSockets: 1})
 	count := func() int {
 		w.gateway.admission.mu.Lock()
 		defer w.gateway.admission.mu.Unlock()
@@ -69,7 +73,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		t.Errorf("%d places are taken", count())
 	}
 	// Of others who came through the first look at max_sockets while there was room.
-	bob := newStream(&w.gateway.limits, func() {})
+	bob := newStream(w.gateway, &reader{})
 	bob.identity.Store(&eureka.Identity{User: "bob"})
 	if err := w.gateway.register(bob); eureka.CodeOf(err) != eureka.CodeRateLimited || !strings.Contains(eureka.MessageOf(err), limitSockets) || users() != 1 {
 		t.Errorf("a second socket is registered: %v, %d users", err, users())
@@ -89,7 +93,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		t.Fatalf("%v, %v", response, err)
 	}
 	_ = response.Body.Close()
-	if count() != 0 || len(w.gateway.all()) != 0 {
+	if count() != 0 || w.gateway.registry.count() != 0 {
 		t.Error("a handshake that core refused keeps its place")
 	}
 }

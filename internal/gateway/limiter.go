@@ -96,6 +96,13 @@ func (a *admission) leave(user string) {
 	}
 }
 
+// tidy forgets those who have been quiet.
+func (a *admission) tidy(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget(now)
+}
+
 // limiter is the rate of a user's connects. The caller holds mu.
 func (a *admission) limiter(user string) *rate.Limiter {
 	l := a.users[user]
@@ -116,6 +123,9 @@ func (a *admission) forget(now time.Time) {
 			delete(a.users, user)
 		}
 	}
+	if len(a.users) == 0 {
+		a.users = map[string]*rate.Limiter{} // gives the memory of a crowd back
+	}
 	if len(a.users) >= maxUserLimiters {
 		clear(a.users) // all of them are busy: counting starts afresh rather than take ever more memory
 	}
@@ -129,8 +139,8 @@ type pace struct {
 	refused   int
 }
 
-func newPace(l *Limits) pace {
-	return pace{frames: newLimiter(l.FramesPerSecond), publishes: newLimiter(l.PublishesPerSecond)}
+func newPace(l *Limits) *pace {
+	return &pace{frames: newLimiter(l.FramesPerSecond), publishes: newLimiter(l.PublishesPerSecond)}
 }
 
 // frame reports whether a frame may be handled, and whether its client floods the service.
@@ -143,6 +153,16 @@ func (p *pace) frame(l *Limits) (allowed, flood bool) {
 	}
 	p.refused++
 	return false, p.refused > floodFactor*l.FramesPerSecond
+}
+
+// full reports whether the whole allowance is there, as it is in a new pace.
+func (p *pace) full(now time.Time) bool {
+	for _, l := range []*rate.Limiter{p.frames, p.publishes} {
+		if l != nil && l.TokensAt(now) < float64(l.Burst()) {
+			return false
+		}
+	}
+	return now.Sub(p.floodAt) > time.Second
 }
 
 func limited(limit string) *eureka.Error {

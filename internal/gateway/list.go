@@ -27,10 +27,10 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 		}
 		return b.Compare(a)
 	}
-	slices.SortFunc(entries, func(a, b *entry) int { return before(a.socket.Position(), b.socket.Position()) })
+	slices.SortFunc(entries, func(a, b *entry) int { return before(a.position(), b.position()) })
 	start := min(q.Offset(), len(entries))
 	if q.After != "" {
-		start = slices.IndexFunc(entries, func(e *entry) bool { return before(after, e.socket.Position()) < 0 })
+		start = slices.IndexFunc(entries, func(e *entry) bool { return before(after, e.position()) < 0 })
 		if start < 0 {
 			start = len(entries)
 		}
@@ -42,7 +42,7 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 		e.mu.Unlock()
 	}
 	if end < len(entries) && end > start {
-		page.Next = entries[end-1].socket.Position().String()
+		page.Next = entries[end-1].position().String()
 	}
 	return page, nil
 }
@@ -51,8 +51,8 @@ func (h *Hub) List(q eureka.SocketQuery) (eureka.Page[eureka.Socket], error) {
 func (h *Hub) selected(q eureka.SocketQuery) []*entry {
 	now := h.now().UnixMilli()
 	return slices.DeleteFunc(h.candidates(q), func(e *entry) bool {
-		return (q.ID != "" && e.socket.ID != q.ID) || (q.User != "" && e.socket.User != q.User) ||
-			(e.socket.ExpiresAt != 0 && e.socket.ExpiresAt <= now)
+		return (q.ID != "" && e.id != q.ID) || (q.User != "" && e.user != q.User) ||
+			(e.expiresAt != 0 && e.expiresAt <= now)
 	})
 }
 

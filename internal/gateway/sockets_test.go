@@ -27,7 +27,11 @@ func body(t testing.TB, data string) []byte {
 }
 
 func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
-	w := newWorld(t, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
+	both(t, testASocketThatNeverReadsIsClosedAndTheOthersGetEverything)
+}
+
+func testASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueBytes: 8 << 20, QueueFrames: 64}) // more bytes than 64 of these frames
 	_, _ = w.raw(nil)
 	reader := w.dial("?channels=A")
 	const messages = 400
@@ -57,6 +61,44 @@ func TestASocketThatNeverReadsIsClosedAndTheOthersGetEverything(t *testing.T) {
 	}
 }
 
+// TestASocketThatReadsAByteAtATime is closed as too slow in the end, and holds up nobody.
+func TestASocketThatReadsAByteAtATime(t *testing.T) { both(t, testASocketThatReadsAByteAtATime) }
+
+func testASocketThatReadsAByteAtATime(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueFrames: 16})
+	slow, _ := w.raw(nil)
+	reader := w.dial("?channels=A")
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		one := make([]byte, 1)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := slow.Read(one); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
+	gone := func() bool { _, ok := w.handler.ended.Load("s1"); return ok }
+	for deadline := time.Now().Add(patience); !gone(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not closed")
+		}
+		w.hub.Deliver("A", text)
+		w.read(reader)
+	}
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseSlowConsumer {
+		t.Errorf("it ended with %v", code)
+	}
+}
+
 func queued(w *world, id string) int {
 	e := w.hub.entry(id)
 	if e == nil {
@@ -68,19 +110,28 @@ func queued(w *world, id string) int {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.out)
+	n := 0
+	if s.waits != nil {
+		n = s.waits.frames
+	}
+	if l := s.lane(); l != nil && l.waits() {
+		n++
+	}
+	return n
 }
 
-func TestIdleAndOldSocketsAreClosed(t *testing.T) {
+func TestIdleAndOldSocketsAreClosed(t *testing.T) { both(t, testIdleAndOldSocketsAreClosed) }
+
+func testIdleAndOldSocketsAreClosed(t *testing.T, how Sockets) {
 	t.Run("idle", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: 60 * time.Millisecond})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: 60 * time.Millisecond})
 		_, r := w.raw(nil) // answers no ping
 		if got := closeCode(t, r); got != eureka.CloseIdle {
 			t.Errorf("closed with %d", got)
 		}
 	})
 	t.Run("pongs keep it", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
 		c, r := w.raw(nil)
 		for range 3 {
 			opcode, _, err := next(r)
@@ -93,7 +144,7 @@ func TestIdleAndOldSocketsAreClosed(t *testing.T) {
 		}
 	})
 	t.Run("age", func(t *testing.T) {
-		w := newWorld(t, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+		w := newWorld(t, how, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
 		w.handler.result = core.ConnectResult{ExpiresAt: time.Now().Add(50 * time.Millisecond).UnixMilli()}
 		code, last := w.closed(w.dial(""))
 		if code != eureka.CloseMaxAge || !strings.Contains(last, `"action":"bye"`) || !strings.Contains(last, `"reconnect":true`) {
@@ -102,8 +153,10 @@ func TestIdleAndOldSocketsAreClosed(t *testing.T) {
 	})
 }
 
-func TestDrain(t *testing.T) {
-	w := newWorld(t, Limits{DrainSpread: time.Second})
+func TestDrain(t *testing.T) { both(t, testDrain) }
+
+func testDrain(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{DrainSpread: time.Second})
 	const sockets = 20
 	var clients []*websocket.Conn
 	for range sockets {
@@ -135,8 +188,10 @@ func TestDrain(t *testing.T) {
 	_ = response.Body.Close()
 }
 
-func TestDrainCutsWhoDoesNotLeave(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestDrainCutsWhoDoesNotLeave(t *testing.T) { both(t, testDrainCutsWhoDoesNotLeave) }
+
+func testDrainCutsWhoDoesNotLeave(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	_, _ = w.raw(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -148,8 +203,10 @@ func TestDrainCutsWhoDoesNotLeave(t *testing.T) {
 	}
 }
 
-func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) { both(t, testReplyComesBeforeWhatItLeadsTo) }
+
+func testReplyComesBeforeWhatItLeadsTo(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	w.handler.inFrame = func(string) { // published after the subscription, before the reply
 		for i := range 50 {
 			w.hub.Deliver("A", Broadcast{Body: body(t, fmt.Sprint(i))})
@@ -167,8 +224,10 @@ func TestReplyComesBeforeWhatItLeadsTo(t *testing.T) {
 	}
 }
 
-func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
-	w := newWorld(t, Limits{QueueBytes: 1 << 30, QueueFrames: 1 << 20})
+func TestFramesOfTheHandshakeComeFirst(t *testing.T) { both(t, testFramesOfTheHandshakeComeFirst) }
+
+func testFramesOfTheHandshakeComeFirst(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueBytes: 1 << 30, QueueFrames: 1 << 20})
 	w.handler.result = core.ConnectResult{Frames: [][]byte{[]byte("one"), []byte("two")}}
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
@@ -194,8 +253,10 @@ func TestFramesOfTheHandshakeComeFirst(t *testing.T) {
 }
 
 // TestAnEndKeepsHeldMessagesBack: when a socket is ended before the reply, what is behind the reply does not come either.
-func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestAnEndKeepsHeldMessagesBack(t *testing.T) { both(t, testAnEndKeepsHeldMessagesBack) }
+
+func testAnEndKeepsHeldMessagesBack(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	end := func(id string) {
 		w.hub.Deliver("A", Broadcast{Body: body(t, "1")})
 		if err := w.hub.Close(id, eureka.CloseRestart, "stopping"); err != nil {
@@ -215,8 +276,10 @@ func TestAnEndKeepsHeldMessagesBack(t *testing.T) {
 	}
 }
 
-func TestAPanicClosesOneSocket(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestAPanicClosesOneSocket(t *testing.T) { both(t, testAPanicClosesOneSocket) }
+
+func testAPanicClosesOneSocket(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	victim, bystander := w.dial(""), w.dial("")
 	w.write(victim, "panic")
 	if code, _ := w.closed(victim); code != eureka.CloseInternal {
@@ -228,8 +291,10 @@ func TestAPanicClosesOneSocket(t *testing.T) {
 	}
 }
 
-func TestKickAndSend(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestKickAndSend(t *testing.T) { both(t, testKickAndSend) }
+
+func testKickAndSend(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	c := w.dial("")
 	if err := w.hub.Send("s1", []byte("direct")); err != nil {
 		t.Fatal(err)
@@ -251,8 +316,10 @@ func TestKickAndSend(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftOfManySockets(t *testing.T) {
-	w := newWorld(t, Limits{})
+func TestNothingIsLeftOfManySockets(t *testing.T) { both(t, testNothingIsLeftOfManySockets) }
+
+func testNothingIsLeftOfManySockets(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{})
 	before := runtime.NumGoroutine()
 	for range 3 {
 		var clients []*websocket.Conn
@@ -273,5 +340,28 @@ func TestNothingIsLeftOfManySockets(t *testing.T) {
 		if n := len(w.hub.channels[i].topics); n != 0 {
 			t.Errorf("%d channels are left", n)
 		}
+	}
+}
+
+// TestASocketThatIsStuckIsTooSlow: what does not move for long ends like what overflows.
+func TestASocketThatIsStuckIsTooSlow(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{QueueBytes: 64 << 20})
+	_, _ = w.raw(nil)
+	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
+	s, _ := w.hub.entry("s1").conn.(*stream)
+	waits := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.waits != nil && len(s.waits.out) > 0
+	}
+	for deadline := time.Now().Add(patience); !waits(); {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing waits")
+		}
+		w.hub.Deliver("A", text)
+	}
+	s.check(time.Now().Add(writeTimeout + time.Second))
+	if code, _, _ := s.ended(); code != eureka.CloseSlowConsumer {
+		t.Errorf("it ended with %v", code)
 	}
 }

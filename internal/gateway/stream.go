@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,69 +16,147 @@ const (
 	writeTimeout = 10 * time.Second // how long one write may make no progress
 )
 
-// stream drives one connection with a reading goroutine; a writing one exists only while there is something to write.
-// It is the conn of systems without an event loop.
+// driver moves the bytes of streams. All methods but fanout are called with the stream's mu held, and none of them blocks.
+type driver interface {
+	// fanout is the lane that sends broadcasts to the stream; nil when queue does.
+	fanout() *lane
+	// direct writes what goes out at once, of a stream for which nothing waits, and returns how much that is.
+	direct(s *stream, b []byte) int
+	// write sees to it that what waits is written, in order.
+	write(s *stream)
+	// limit bounds the rest of the connection's life to closeWait.
+	limit(s *stream)
+	// cut ends the connection at once, without a word. It may be called again.
+	cut(s *stream)
+}
+
+// stream is one connection: its place in the protocol, and what waits to be written. A silent one holds no buffer.
 type stream struct {
-	limits    *Limits
-	net       net.Conn     // set by bind, before anything is written
-	received  atomic.Int64 // when the peer sent something last, in nanoseconds
+	gateway   *Gateway
+	driver    driver
+	id        string
+	received  atomic.Int64 // when the peer sent something last, in nanoseconds; 0 before the connection is bound
 	pinged    atomic.Int64 // when it was pinged last
 	expiresAt int64        // epoch milliseconds, 0 for never
 	identity  atomic.Pointer[eureka.Identity]
+	pace      *pace // of the one who handles its frames
+	seat      int32 // in the gateway's registry
+	poll      pollState
 
-	mu       sync.Mutex
-	out      [][]byte // frames to write, in this order
-	held     [][]byte // messages that wait until the reply to the frame being handled is in out
-	pong     []byte   // the answer to the last ping; later pings replace it, so a flood of them queues one
-	size     int      // bytes of out and held
-	bound    bool     // net is there and the handshake's answer was sent
-	holding  bool
-	writing  bool
-	ending   bool             // nothing more is taken: the close frame is in out
-	code     eureka.CloseCode // what ended it; 0 while open
-	reason   string
-	hangUp   bool // close the connection as soon as out is written
-	overflow func()
-	waiting  []func() // called when nothing waits to be written
+	mu      sync.Mutex
+	waits   *backlog         // nil when nothing waits
+	code    eureka.CloseCode // what ended it; 0 while open
+	bound   bool             // the connection is there and the handshake's answer was sent
+	holding bool             // messages wait until the reply to the frame being handled is in line
+	ending  bool             // nothing more is taken: the close frame is in line
+	hangUp  bool             // close the connection as soon as nothing waits
 }
 
-func newStream(limits *Limits, overflow func()) *stream {
-	return &stream{limits: limits, holding: true, overflow: overflow}
+// backlog is what waits to be written to one connection.
+type backlog struct {
+	out     []chunk   // to write, in this order
+	held    []chunk   // what waits for release
+	pong    []byte    // the answer to the last ping; later pings replace it, so a flood of them queues one
+	size    int       // bytes of out and held
+	frames  int       // of out and held
+	at      time.Time // when something was written last, or began to wait
+	waiting []func()  // called when nothing waits to be written
+	reason  string    // why the stream ended
+	endBy   time.Time // when the connection is cut, if the peer has not ended it; zero while that is not to happen
+	writing bool      // a goroutine writes; of drivers that need one
 }
 
-// bind gives the stream its connection; what was queued meanwhile stays held until release.
-func (s *stream) bind(c net.Conn) {
+// chunk is complete frames in one piece, which others share. done bytes of it are written.
+type chunk struct {
+	bytes  []byte
+	frames int
+	done   int
+}
+
+func newStream(g *Gateway, d driver) *stream {
+	return &stream{gateway: g, driver: d, holding: true}
+}
+
+// lane implements conn.
+func (s *stream) lane() *lane { return s.driver.fanout() }
+
+// bind tells the stream that its connection is there; what was queued meanwhile stays held until release.
+func (s *stream) bind() {
 	s.received.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.net, s.bound = c, true
+	s.bound = true
 	if s.ending {
-		s.limitEnd()
-		s.startWriting()
+		s.driver.limit(s)
+		s.write()
 	}
 }
 
-func (s *stream) queue(frame []byte) bool {
+// backlog returns what waits, to put something there. The caller holds mu.
+func (s *stream) backlog() *backlog {
+	if s.waits == nil {
+		s.waits = &backlog{at: time.Now()}
+	}
+	return s.waits
+}
+
+// write has what waits written. The caller holds mu.
+func (s *stream) write() {
+	if s.bound && s.waits != nil {
+		s.driver.write(s)
+	}
+}
+
+// line puts frames in line. The caller holds mu.
+func (s *stream) line(c chunk) {
+	if s.bound && s.waits == nil {
+		n := s.driver.direct(s, c.bytes)
+		if n == len(c.bytes) {
+			return
+		}
+		c.done = n
+	}
+	w := s.backlog()
+	w.out = append(w.out, c)
+	w.size += len(c.bytes) - c.done
+	w.frames += c.frames
+}
+
+func (s *stream) queue(b []byte, frames int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending {
 		return false
 	}
-	if s.size+len(frame) > s.limits.QueueBytes || len(s.out)+len(s.held) >= s.limits.QueueFrames {
-		// Nothing is skipped in silence: the whole queue goes, and the socket with it.
-		s.overflow()
-		s.drop()
-		s.endLocked(eureka.CloseSlowConsumer, "the client reads too slowly", 0)
+	if w := s.waits; w != nil && w.frames > 0 && (w.size+len(b) > s.gateway.limits.QueueBytes || w.frames+frames > s.gateway.limits.QueueFrames) {
+		s.tooSlow()
 		return false
 	}
-	s.size += len(frame)
-	if s.holding {
-		s.held = append(s.held, frame)
-		return true
-	}
-	s.out = append(s.out, frame)
-	s.startWriting()
+	s.take(chunk{bytes: b, frames: frames})
+	s.write()
 	return true
+}
+
+// tooSlow ends a stream whose peer does not read. Nothing is skipped in silence: the whole queue goes, and the socket with it. The caller holds mu.
+func (s *stream) tooSlow() {
+	if s.ending {
+		return
+	}
+	s.gateway.metrics.slow.Inc()
+	s.drop()
+	s.endLocked(eureka.CloseSlowConsumer, "the client reads too slowly", 0)
+}
+
+// take puts frames in line, or behind the reply that is to come first. The caller holds mu.
+func (s *stream) take(c chunk) {
+	if !s.holding {
+		s.line(c)
+		return
+	}
+	w := s.backlog()
+	w.held = append(w.held, c)
+	w.size += len(c.bytes)
+	w.frames += c.frames
 }
 
 // offer takes all frames or none: none when they would fill more than half of the queue.
@@ -94,19 +171,14 @@ func (s *stream) offer(frames [][]byte) (taken, open bool) {
 		return false, false
 	}
 	// A page that is larger than half of an empty queue is let in alone; nothing is larger than one frame of the greatest size and one more step.
-	waits := len(s.out) + len(s.held)
-	if waits > 0 && (s.size+size > s.limits.QueueBytes/2 || waits+len(frames) > s.limits.QueueFrames/2) {
+	limits := &s.gateway.limits
+	if w := s.waits; w != nil && w.frames > 0 && (w.size+size > limits.QueueBytes/2 || w.frames+len(frames) > limits.QueueFrames/2) {
 		return false, true
 	}
-	s.size += size
-	if s.holding {
-		s.held = append(s.held, frames...)
-		return true, true
+	for _, frame := range frames {
+		s.take(chunk{bytes: frame, frames: 1})
 	}
-	s.out = append(s.out, frames...)
-	if len(s.out) > 0 {
-		s.startWriting()
-	}
+	s.write()
 	return true, true
 }
 
@@ -114,19 +186,38 @@ func (s *stream) offer(frames [][]byte) (taken, open bool) {
 func (s *stream) drained(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending || (!s.holding && !s.writing && len(s.out) == 0) {
+	if s.ending || (!s.holding && s.waits == nil) {
 		go f()
 		return
 	}
-	s.waiting = append(s.waiting, f)
+	w := s.backlog()
+	w.waiting = append(w.waiting, f)
 }
 
 // wake calls those who wait for the end of writing. The caller holds mu.
 func (s *stream) wake() {
-	for _, f := range s.waiting {
+	if s.waits == nil {
+		return
+	}
+	for _, f := range s.waits.waiting {
 		go f()
 	}
-	s.waiting = nil
+	s.waits.waiting = nil
+}
+
+// settle frees the backlog when nothing of it is left, and hangs up when that is what is left to do. The caller holds mu.
+func (s *stream) settle() {
+	w := s.waits
+	if w != nil && (w.writing || len(w.out) > 0 || w.pong != nil) {
+		return
+	}
+	if s.hangUp {
+		s.driver.cut(s)
+	}
+	if w != nil && !s.holding && !s.ending && len(w.held) == 0 {
+		s.wake()
+		s.waits = nil
+	}
 }
 
 // hold makes messages wait for release, so that a reply gets ahead of what it leads to.
@@ -145,26 +236,28 @@ func (s *stream) release(replies [][]byte) {
 		return
 	}
 	for _, text := range replies {
-		frame := wire.TextFrame(text)
-		s.size += len(frame)
-		s.out = append(s.out, frame)
+		s.line(chunk{bytes: wire.TextFrame(text), frames: 1})
 	}
-	s.out = append(s.out, s.held...)
-	s.held = nil
-	if len(s.out) > 0 {
-		s.startWriting()
-	} else if !s.writing {
-		s.wake()
+	if w := s.waits; w != nil {
+		w.out = append(w.out, w.held...)
+		w.held = nil
+		s.write()
+		s.settle()
 	}
 }
 
-// answerPing queues a pong. Only the last one unsent is kept, as RFC 6455 allows.
+// answerPing queues a pong. Behind what waits only the last one is kept, as RFC 6455 allows.
 func (s *stream) answerPing(payload []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ending {
-		s.pong = wire.PongFrame(payload)
-		s.startWriting()
+	switch {
+	case s.ending:
+	case s.waits == nil:
+		s.line(chunk{bytes: wire.PongFrame(payload)})
+		s.write()
+	default:
+		s.waits.pong = wire.PongFrame(payload)
+		s.write()
 	}
 }
 
@@ -173,8 +266,8 @@ func (s *stream) ping(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ending {
-		s.out = append(s.out, wire.PingFrame())
-		s.startWriting()
+		s.line(chunk{bytes: wire.PingFrame()})
+		s.write()
 	}
 }
 
@@ -189,14 +282,22 @@ func (s *stream) endLocked(code eureka.CloseCode, reason string, after time.Dura
 	if s.ending {
 		return
 	}
-	s.ending, s.code, s.reason = true, code, reason
+	s.close(code, reason, wire.TextFrame(protocol.EncodeBye(code, reason, after.Milliseconds())), wire.CloseFrame(code, reason))
+}
+
+// close ends the stream with its last frames. The caller holds mu.
+func (s *stream) close(code eureka.CloseCode, reason string, last ...[]byte) {
+	w := s.backlog()
+	s.ending, s.code, w.reason = true, code, reason
 	s.wake()
 	// What is held goes with the reply that it waits for: without that a client would take it for what came next on its channel.
-	s.held, s.holding, s.pong = nil, false, nil
-	s.out = append(s.out, wire.TextFrame(protocol.EncodeBye(code, reason, after.Milliseconds())), wire.CloseFrame(code, reason))
+	w.held, s.holding, w.pong = nil, false, nil
+	for _, frame := range last {
+		w.out = append(w.out, chunk{bytes: frame})
+	}
 	if s.bound {
-		s.limitEnd()
-		s.startWriting()
+		s.driver.limit(s)
+		s.write()
 	}
 }
 
@@ -206,32 +307,29 @@ func (s *stream) acknowledge(code eureka.CloseCode, reason string) {
 	defer s.mu.Unlock()
 	s.hangUp = true
 	if !s.ending {
-		s.ending, s.code, s.reason = true, code, reason
-		s.wake()
-		s.held, s.holding, s.pong = nil, false, nil
-		s.out = append(s.out, wire.CloseFrame(code, ""))
-		s.limitEnd()
+		s.close(code, reason, wire.CloseFrame(code, ""))
 	}
-	s.startWriting()
+	s.settle()
 }
 
-// limitEnd bounds the rest of the connection's life. Failing to set a deadline means that it has ended already.
-func (s *stream) limitEnd() {
-	_ = s.net.SetDeadline(time.Now().Add(closeWait))
-}
-
-// drop frees what waits to be written, but a frame that is half on the wire must be finished first: the writer has it.
+// drop frees what waits to be written, but a frame that is half on the wire must be finished first. The caller holds mu.
 func (s *stream) drop() {
-	s.out, s.held, s.size = nil, nil, 0
+	w := s.waits
+	var half []chunk
+	if len(w.out) > 0 && w.out[0].done > 0 {
+		c := w.out[0]
+		c.bytes = c.bytes[:wire.FrameEnd(c.bytes, c.done-1)]
+		half = []chunk{c}
+	}
+	w.out, w.held, w.size, w.frames = half, nil, 0, 0
 }
 
 // cut ends the connection at once, without a word.
 func (s *stream) cut() {
 	s.mu.Lock()
-	c := s.net
-	s.mu.Unlock()
-	if c != nil {
-		_ = c.Close()
+	defer s.mu.Unlock()
+	if s.bound {
+		s.driver.cut(s)
 	}
 }
 
@@ -239,56 +337,26 @@ func (s *stream) cut() {
 func (s *stream) ended() (code eureka.CloseCode, reason string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.code, s.reason, s.ending
+	if !s.ending {
+		return 0, "", false
+	}
+	return s.code, s.waits.reason, true
 }
 
-// startWriting starts the writer unless it runs. The caller holds mu.
-func (s *stream) startWriting() {
-	if s.writing || !s.bound {
-		return
-	}
-	s.writing = true
-	go s.write()
-}
-
-// write writes what is queued, joined into as few calls as possible, and ends when nothing is left.
-func (s *stream) write() {
-	for {
-		s.mu.Lock()
-		batch := net.Buffers(s.out)
-		if s.pong != nil {
-			batch = append(net.Buffers{s.pong}, batch...)
-		}
-		s.out, s.pong, s.size = nil, nil, heldSize(s.held)
-		if len(batch) == 0 {
-			s.writing = false
-			if !s.holding {
-				s.wake()
-			}
-			c, hangUp := s.net, s.hangUp
-			s.mu.Unlock()
-			if hangUp {
-				_ = c.Close()
-			}
-			return
-		}
-		ending := s.ending
-		s.mu.Unlock()
-		if !ending {
-			_ = s.net.SetWriteDeadline(time.Now().Add(writeTimeout))
-		}
-		if _, err := batch.WriteTo(s.net); err != nil {
-			// The reader sees the end and reports it.
-			_ = s.net.Close()
-			return
+// check cuts a connection whose peer takes too long: to read what waits, or to answer the end.
+func (s *stream) check(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.waits; w != nil && s.bound {
+		switch {
+		case !w.endBy.IsZero() && now.After(w.endBy):
+			s.driver.cut(s)
+		case len(w.out) > 0 && now.Sub(w.at) > writeTimeout:
+			s.tooSlow()
 		}
 	}
-}
-
-func heldSize(held [][]byte) int {
-	n := 0
-	for _, frame := range held {
-		n += len(frame)
+	// Rates that are full again are all that new ones would be.
+	if s.pace != nil && s.poll.unhandled() && s.pace.full(now) {
+		s.pace = nil
 	}
-	return n
 }

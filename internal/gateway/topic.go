@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"eureka"
@@ -38,7 +39,56 @@ type group struct {
 	name   string
 	filter string
 	paused bool // gets no live messages
-	items  []*item
+	size   int
+	direct []*item // those whose connections take broadcasts by themselves
+	parts  []*part // the others, by lane; those that are empty are gone
+}
+
+// join gives an item its place.
+func (g *group) join(it *item) {
+	g.size++
+	it.group = g
+	c := it.entry.conn
+	if c == nil || c.lane() == nil {
+		it.index = len(g.direct)
+		g.direct = append(g.direct, it)
+		return
+	}
+	at := slices.IndexFunc(g.parts, func(p *part) bool { return p.lane == c.lane() })
+	if at < 0 {
+		at = len(g.parts)
+		g.parts = append(g.parts, &part{lane: c.lane()})
+	}
+	g.parts[at].sit(it, c)
+}
+
+// leave takes an item's place away; with flush its connection has got all that was delivered before.
+func (g *group) leave(it *item, flush bool) {
+	g.size--
+	if p := it.part; p != nil {
+		if p.leave(it, flush); len(p.seats) == 0 {
+			g.parts = slices.DeleteFunc(g.parts, func(o *part) bool { return o == p })
+		}
+		return
+	}
+	last := g.direct[len(g.direct)-1]
+	g.direct[it.index], last.index = last, it.index
+	g.direct[len(g.direct)-1] = nil
+	g.direct = g.direct[:len(g.direct)-1]
+}
+
+// each calls f for every item.
+func (g *group) each(f func(it *item)) {
+	for _, it := range g.direct {
+		f(it)
+	}
+	for _, p := range g.parts {
+		p.mu.Lock()
+		for i := range p.seats {
+			f(p.seats[i].item)
+		}
+		p.mu.Unlock()
+	}
 }
 
 // add puts an item into the group of what it receives. The caller holds mu; nothing has changed after an error.
@@ -47,8 +97,7 @@ func (t *topic) add(it *item, name, filter string, newSelector func() Selector) 
 	if err != nil {
 		return err
 	}
-	it.group, it.index = g, len(g.items)
-	g.items = append(g.items, it)
+	g.join(it)
 	t.count++
 	return nil
 }
@@ -64,7 +113,7 @@ func (t *topic) group(name, filter string, paused bool, newSelector func() Selec
 	if at := slices.IndexFunc(groups, func(g *group) bool { return g.name == name && g.paused == paused }); at >= 0 {
 		return groups[at], nil
 	}
-	g := &group{name: name, filter: filter, paused: paused}
+	g := &group{name: strings.Clone(name), filter: strings.Clone(filter), paused: paused}
 	if filter == "" {
 		t.groups = append(t.groups, g)
 		return g, nil
@@ -84,20 +133,23 @@ func (t *topic) group(name, filter string, paused bool, newSelector func() Selec
 			return nil, err
 		}
 	}
-	p.groups[filter] = append(groups, g) //nolint:gocritic // groups is what it had
+	p.groups[g.filter] = append(groups, g)
 	t.picky = p
 	return g, nil
 }
 
-// remove takes an item out of its group. The caller holds mu.
-func (t *topic) remove(it *item) {
+// remove takes an item out of its group; see group.leave. The caller holds mu.
+func (t *topic) remove(it *item, flush bool) {
 	g := it.group
-	last := g.items[len(g.items)-1]
-	g.items[it.index], last.index = last, it.index
-	g.items[len(g.items)-1] = nil
-	g.items = g.items[:len(g.items)-1]
+	it.group = nil
+	g.leave(it, flush)
 	t.count--
-	if len(g.items) > 0 {
+	t.tidy(g)
+}
+
+// tidy forgets a group that has become empty. The caller holds mu.
+func (t *topic) tidy(g *group) {
+	if g.size > 0 {
 		return
 	}
 	other := func(o *group) bool { return o == g }
@@ -124,14 +176,15 @@ func (t *topic) regroup(it *item, name, filter string, newSelector func() Select
 	if it.group.name == name && it.group.filter == filter && it.group.paused == (it.pause != 0) {
 		return nil
 	}
-	// The new place comes first: a filter that stays is not taken out of the selector in between.
-	moved := &item{pause: it.pause}
-	if err := t.add(moved, name, filter, newSelector); err != nil {
+	// The new group comes first: a filter that stays is not taken out of the selector in between.
+	g, err := t.group(name, filter, it.pause != 0, newSelector)
+	if err != nil {
 		return err
 	}
-	t.remove(it)
-	it.group, it.index = moved.group, moved.index
-	it.group.items[it.index] = it
+	before := it.group
+	before.leave(it, true)
+	g.join(it)
+	t.tidy(before)
 	return nil
 }
 
@@ -154,9 +207,7 @@ func (t *topic) entries() []*entry {
 	defer t.mu.RUnlock()
 	entries := make([]*entry, 0, t.count)
 	t.each(func(g *group) {
-		for _, it := range g.items {
-			entries = append(entries, it.entry)
-		}
+		g.each(func(it *item) { entries = append(entries, it.entry) })
 	})
 	return entries
 }

@@ -3,18 +3,13 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
-	"slices"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"eureka"
 	"eureka/internal/core"
-	"eureka/internal/intake"
 )
 
 // EventBody is one event as a service reports it. The field names are the original's.
@@ -68,7 +63,7 @@ type BroadcastBody struct {
 type Broadcasted struct {
 	Channel   string   `json:"channel,omitempty" doc:"Id of the channel."`
 	ID        string   `json:"id,omitempty" doc:"The message's cursor, on a channel with history."`
-	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to."`
+	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to, or is under way to."`
 	Accepted  int      `json:"accepted,omitempty" doc:"With channel 0: 1."`
 	Channels  []string `json:"channels,omitempty" doc:"With channel 0: ids of the channels it was delivered on."`
 }
@@ -77,11 +72,6 @@ type broadcast struct {
 	Channel string `path:"id" example:"1000001" doc:"The channel's id or alias; 0 routes by service and model."`
 	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes publishes once and gets the same answer."`
 	Body    BroadcastBody
-}
-
-type reportEvents struct {
-	Key     string `header:"Idempotency-Key" maxLength:"255" doc:"The same key within five minutes reports once and gets the same answer. With several events each one's id does the same."`
-	RawBody []byte `contentType:"application/json"`
 }
 
 func (a *api) eventOperations(h huma.API) {
@@ -95,17 +85,7 @@ func (a *api) eventOperations(h huma.API) {
 		op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 		handle(h, op, a.broadcast)
 	}
-	op := operation("report-events", http.MethodPost, "/events", "events", "Report one event, or an array of them")
-	op.DefaultStatus = http.StatusOK
-	op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
-	op.SkipValidateBody = true // one object or an array: its own decoder names the index and the field at fault
-	event := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventBody](), true, "EventBody")
-	cloud := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[CloudEventBody](), true, "CloudEventBody")
-	either := &huma.Schema{OneOf: []*huma.Schema{event, cloud}}
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-		Schema: &huma.Schema{OneOf: []*huma.Schema{event, cloud, {Type: huma.TypeArray, Items: either}}},
-	}}}
-	handle(h, op, a.reportEvents)
+	a.reportOperations(h)
 }
 
 func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error) {
@@ -135,38 +115,6 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 		Channel: in.Channel, Event: b.Event, Data: b.Data, Except: b.Except, Counted: true, Key: key,
 	})
 	return Broadcasted{Channel: result.Channel, ID: result.ID, Delivered: &result.Delivered}, err
-}
-
-func (a *api) reportEvents(ctx context.Context, in *reportEvents) (Accepted, error) {
-	if err := core.CheckKey("Idempotency-Key", in.Key); err != nil {
-		return Accepted{}, err
-	}
-	events, err := intake.Events(in.RawBody)
-	if err != nil {
-		return Accepted{}, err
-	}
-	out := Accepted{Channels: []string{}}
-	var errs []error
-	for i, ev := range events {
-		key := ""
-		if in.Key != "" {
-			key = strconv.Itoa(i) + " " + in.Key
-		}
-		result, err := a.core.RouteKeyed(ctx, who(ctx), ev, key)
-		for _, id := range result.Channels {
-			if !slices.Contains(out.Channels, id) {
-				out.Channels = append(out.Channels, id)
-			}
-		}
-		if err == nil {
-			out.Accepted++
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return out, eureka.WrapError(eureka.CodeOf(err), err, "%d of %d events were taken: %s", out.Accepted, len(events), eureka.MessageOf(err))
-	}
-	return out, nil
 }
 
 func indent(v any) ([]byte, error) {

@@ -48,6 +48,9 @@ func (a *api) plain(mux *http.ServeMux) {
 			shown.ServeHTTP(w, r)
 		})
 	}
+	if a.options.SNS != nil {
+		mux.Handle("POST "+snsPath, a.options.SNS)
+	}
 	a.connectionRoutes(mux)
 }
 

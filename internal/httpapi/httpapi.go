@@ -17,6 +17,7 @@ import (
 
 	"eureka"
 	"eureka/internal/core"
+	"eureka/internal/mock"
 )
 
 // DefaultMaxBody is the largest request body in bytes when the options name none.
@@ -33,9 +34,14 @@ type Options struct {
 	SocketURL  string                      // where clients open sockets; "" for the host that serves the API
 	Gatherer   prometheus.Gatherer         // what GET /metrics shows; nil for nothing
 	Registerer prometheus.Registerer       // nil for no metrics of the API itself
+	Mocks      *mock.Player                // nil: calls of /mocks are refused
+	NoMocks    string                      // why there are no Mocks, a sentence for clients
 	MaxBody    int64                       // bytes; 0 means DefaultMaxBody
 	Limited    func(setting string)        // told the setting whose limit refused a request; nil for nobody
-	Log        *slog.Logger
+	Reported   func(Tally)                 // told what became of the events of a request to /events; nil for nobody
+	// SNS takes what topics deliver; it decides itself who may. nil: topics are told that there is nothing at its path.
+	SNS http.Handler
+	Log *slog.Logger
 }
 
 // Hello is the answer of GET /hello.
@@ -94,6 +100,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 				{Name: "sockets", Description: "Live client connections."},
 				{Name: "events", Description: "What services report, routed to channels."},
 				{Name: "credentials", Description: "API keys and revocations."},
+				{Name: "mocks", Description: "Sample events that play at a rate, for development."},
 				{Name: "health", Description: "How the service is."},
 				{Name: "connections", Description: "API Gateway's management API, for AWS clients with an endpoint URL."},
 			},
@@ -109,6 +116,7 @@ func (a *api) register(mux *http.ServeMux) huma.API {
 	a.socketOperations(h)
 	a.eventOperations(h)
 	a.credentialOperations(h)
+	a.mockOperations(h)
 	a.healthOperations(h)
 	describeConnections(h.OpenAPI())
 	return h

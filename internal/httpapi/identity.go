@@ -16,10 +16,12 @@ func who(ctx context.Context) eureka.Identity {
 	return id
 }
 
-// publicRoutes are what anybody may read, origins apart: whether the service lives, and how to use it. Metrics are not among them, for
+// publicRoutes are what anybody may ask for, origins apart: whether the service lives, how to use it, and what topics deliver, whose signature is their
+// credential. Metrics are not among them, for
 // any address: behind a proxy every request comes from the same one.
 var publicRoutes = []string{
 	"GET /{$}", "GET /hello", "GET /healthz", "GET /readyz", "GET /docs", "GET /docs/{file}", "GET /openapi.json", "GET /openapi.yaml",
+	"POST " + snsPath,
 }
 
 // identified finds out who asks. CodeUnauthenticated when nobody says and the route is not public.

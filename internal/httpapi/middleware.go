@@ -84,7 +84,7 @@ func (a *api) middleware(mux *http.ServeMux) http.Handler {
 		began := time.Now()
 		rec := &record{}
 		ctx := context.WithValue(r.Context(), recordKey{}, rec)
-		r = withoutStage(r.WithContext(ctx))
+		r = a.toSNS(withoutStage(r.WithContext(ctx)))
 		sw := &statusWriter{ResponseWriter: w}
 		id := requestID(r)
 		h := sw.Header()
@@ -204,6 +204,9 @@ func (a *api) takeBody(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(text) == 0 {
 		r.Body = http.NoBody
+		return nil
+	}
+	if ownForms(r) {
 		return nil
 	}
 	if err := acceptsJSON(r); err != nil {

@@ -1,44 +1,50 @@
 package intake
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"maps"
 	"mime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/cloudevents/sdk-go/v2/binding/spec"
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
 	"eureka"
+	"eureka/internal/protocol"
 )
 
 // specVersion is the version of CloudEvents that is read.
-const specVersion = "1.0"
+const specVersion = cloudevents.CloudEventsVersionV1
 
-// attributes are what a CloudEvent says beside its data. Names are CloudEvents' own; service, modeltype, modelid, event and channelid are
-// extension attributes.
-type attributes struct {
-	version, id, source, kind, subject, time, contentType string
+// texts are the attributes that are read, all of them strings: those of CloudEvents itself, and the extension attributes that say where an event goes.
+var texts = []string{"id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "service", "modeltype", "modelid", "event", "channelid"}
 
-	service, modelType, modelID, event, channelID string
-}
+// attributes are what a CloudEvent says beside its data, by name: strings, numbers and booleans.
+type attributes map[string]any
 
-func (a *attributes) fields() map[string]*string {
-	return map[string]*string{
-		"specversion": &a.version, "id": &a.id, "source": &a.source, "type": &a.kind, "subject": &a.subject, "time": &a.time,
-		"datacontenttype": &a.contentType, "service": &a.service, "modeltype": &a.modelType, "modelid": &a.modelID, "event": &a.event,
-		"channelid": &a.channelID,
-	}
-}
-
-// structured reads a CloudEvent in its JSON form. Extension attributes of others are ignored, as CloudEvents has it.
+// structured reads a CloudEvent in its JSON form. The SDK's own reader of that form panics on a data_base64 that is no string, and takes the last of two
+// attributes of one name in one order and refuses them in the other; so the object is taken apart here, and the SDK judges what is in it.
 func structured(fields object) (eureka.Event, error) {
 	data, encoded := fields["data"], fields["data_base64"]
-	var a attributes
-	if err := fields.strings(a.fields()); err != nil {
-		return eureka.Event{}, err
+	a := attributes{}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if name == "data" || name == "data_base64" || string(fields[name]) == "null" {
+			continue
+		}
+		value, err := scalar(name, fields[name])
+		if err != nil {
+			return eureka.Event{}, err
+		}
+		a[name] = value
 	}
 	if len(encoded) == 0 || string(encoded) == "null" {
 		if len(data) == 0 {
@@ -60,14 +66,44 @@ func structured(fields object) (eureka.Event, error) {
 	return a.toEvent(data)
 }
 
-// content makes a JSON value of data that came as bytes: JSON as it stands, text as a string.
-func (a *attributes) content(field string, content []byte) (json.RawMessage, error) {
-	kind, _, err := mime.ParseMediaType(a.contentType)
-	if a.contentType == "" || (err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))) {
+// scalar is an attribute's value: text, or for extensions of others also a boolean or an integer of 32 bits.
+func scalar(name string, raw json.RawMessage) (any, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text, nil
+	}
+	if name == "specversion" || slices.Contains(texts, name) {
+		return nil, eureka.FieldError(name, "must be a string")
+	}
+	var number int32
+	if json.Unmarshal(raw, &number) == nil {
+		return number, nil
+	}
+	var truth bool
+	if json.Unmarshal(raw, &truth) == nil {
+		return truth, nil
+	}
+	return nil, eureka.FieldError(name, "must be a string, a boolean or an integer of 32 bits, as attributes of a CloudEvent are")
+}
+
+// text is an attribute that is a string, "" when it is not there.
+func (a attributes) text(name string) string {
+	text, _ := a[name].(string)
+	return text
+}
+
+// content makes a JSON value of data that came as bytes: JSON as it stands, text as a string. None is null.
+func (a attributes) content(field string, content []byte) (json.RawMessage, error) {
+	if len(content) == 0 {
+		return json.RawMessage("null"), nil
+	}
+	given := a.text("datacontenttype")
+	kind, _, err := mime.ParseMediaType(given)
+	if given == "" || (err == nil && isJSON(kind)) {
 		if !json.Valid(content) {
 			return nil, eureka.FieldError(field, "is not valid JSON; say what it is with datacontenttype")
 		}
-		return content, nil
+		return bytes.TrimSpace(content), protocol.CheckDepth(content)
 	}
 	if !utf8.Valid(content) {
 		return nil, eureka.FieldError(field, "is neither JSON nor text")
@@ -75,24 +111,62 @@ func (a *attributes) content(field string, content []byte) (json.RawMessage, err
 	return json.Marshal(string(content))
 }
 
-func (a *attributes) toEvent(data json.RawMessage) (eureka.Event, error) {
-	for _, required := range []struct{ field, value string }{{"id", a.id}, {"source", a.source}, {"type", a.kind}} {
-		if required.value == "" {
-			return eureka.Event{}, eureka.FieldError(required.field, "is missing; a CloudEvent has specversion, id, source and type")
+func isJSON(kind string) bool {
+	return kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
+}
+
+// check has the SDK judge the attributes: their names, their values and what must be there.
+func (a attributes) check() (*cloudevents.EventContextV1, error) {
+	for _, required := range []string{"id", "source", "type"} {
+		if a.text(required) == "" {
+			return nil, eureka.FieldError(required, "is missing; a CloudEvent has specversion, id, source and type")
 		}
 	}
-	if a.version != specVersion {
-		return eureka.Event{}, eureka.FieldError("specversion", "must be %q", specVersion)
+	if a.text("specversion") != specVersion {
+		return nil, eureka.FieldError("specversion", "must be %q", specVersion)
+	}
+	into := &cloudevents.EventContextV1{}
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		if err := spec.V1.SetAttribute(into, name, a[name]); err != nil {
+			return nil, badAttribute(name, err)
+		}
+	}
+	if found := into.Validate(); len(found) > 0 {
+		name := slices.Min(slices.Collect(maps.Keys(found)))
+		return nil, badAttribute(name, found[name])
+	}
+	return into, nil
+}
+
+func badAttribute(name string, err error) error {
+	if name == "time" {
+		return eureka.FieldError("time", "must be a time of RFC 3339 since 1970")
+	}
+	if !utf8.ValidString(name) || len(name) > eureka.MaxNameLength {
+		name = "attribute"
+	}
+	return &eureka.Error{Code: eureka.CodeInvalid, Field: name, Message: name + ": is no attribute as CloudEvents 1.0 has them", Err: errors.Unwrap(err)}
+}
+
+func (a attributes) toEvent(data json.RawMessage) (eureka.Event, error) {
+	said, err := a.check()
+	if err != nil {
+		return eureka.Event{}, err
+	}
+	extension := func(name string) string {
+		text, _ := said.Extensions[name].(string)
+		return text
 	}
 	ev := eureka.Event{
-		ID: cloudID(a.source, a.id), ChannelID: a.channelID, Service: a.service, ModelType: a.modelType, ModelID: a.modelID, Event: a.event, Data: data,
+		ID: cloudID(a.text("source"), a.text("id")), ChannelID: extension("channelid"), Service: extension("service"), ModelType: extension("modeltype"),
+		ModelID: extension("modelid"), Event: extension("event"), Data: data,
 	}
 	if ev.ModelID == "" {
-		ev.ModelID = a.subject
+		ev.ModelID = said.GetSubject()
 	}
-	switch {
-	case a.service == "" && a.modelType == "" && a.channelID == "":
-		parts := strings.Split(a.kind, ".")
+	switch kind := said.GetType(); {
+	case ev.Service == "" && ev.ModelType == "" && ev.ChannelID == "":
+		parts := strings.Split(kind, ".")
 		if len(parts) < 2 || len(parts) > 3 {
 			return eureka.Event{}, eureka.FieldError("type",
 				"must be service.modelType or service.modelType.event; for any other type say where it goes with the attributes service and modeltype, or channelid")
@@ -102,16 +176,22 @@ func (a *attributes) toEvent(data json.RawMessage) (eureka.Event, error) {
 			ev.Event = parts[2]
 		}
 	case ev.Event == "":
-		ev.Event = a.kind
+		ev.Event = kind
 	}
-	if a.time != "" {
-		at, err := time.Parse(time.RFC3339Nano, a.time)
-		if err != nil || at.UnixMilli() < 0 {
-			return eureka.Event{}, eureka.FieldError("time", "must be a time of RFC 3339 since 1970")
+	if said.Time != nil {
+		if ev.TS, err = milliseconds("time", said.Time.Time); err != nil {
+			return eureka.Event{}, err
 		}
-		ev.TS = at.UnixMilli()
 	}
 	return ev, ev.Validate()
+}
+
+// milliseconds is a moment since 1970 as an event has it.
+func milliseconds(field string, at time.Time) (int64, error) {
+	if at.UnixMilli() < 0 {
+		return 0, eureka.FieldError(field, "must be a time of RFC 3339 since 1970")
+	}
+	return at.UnixMilli(), nil
 }
 
 // cloudID is the identity of a CloudEvent: its source and its id together.

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"eureka"
+	"eureka/internal/protocol"
 )
 
 // MaxEvents is how many events one body may hold.
@@ -19,47 +22,86 @@ const timestampLayout = "2006-01-02 15:04:05"
 // object is a JSON object whose fields are not read yet.
 type object map[string]json.RawMessage
 
-// Events reads one event or an array of them, each in the native form or as a structured CloudEvent, and checks all of them. The error names the
-// index. CodeTooLarge over MaxEvents.
+// Events reads one event or an array of them, each in the native form, as a structured CloudEvent or in the shape of EventBridge, and checks all of
+// them: none is returned when one is wrong. The error names the index. CodeTooLarge over MaxEvents.
 func Events(raw []byte) ([]eureka.Event, error) {
-	raw = bytes.TrimSpace(raw)
-	items := []json.RawMessage{raw}
-	array := len(raw) > 0 && raw[0] == '['
-	if array {
-		items = nil
-		if err := json.Unmarshal(raw, &items); err != nil {
-			return nil, eureka.FieldError("body", "is not valid JSON")
-		}
+	if err := checkText(raw); err != nil {
+		return nil, err
 	}
-	switch {
-	case len(items) == 0:
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] != '[' {
+		fields, err := fieldsOf(raw)
+		if err != nil {
+			return nil, err
+		}
+		return one(event(fields))
+	}
+	items, err := array(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(items) == 0 {
 		return nil, eureka.FieldError("body", "has no event")
-	case len(items) > MaxEvents:
+	}
+	return each(items, event)
+}
+
+// checkText checks what every body must be before anything parses it.
+func checkText(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return eureka.FieldError("body", "is not valid UTF-8")
+	}
+	return protocol.CheckDepth(raw)
+}
+
+// array takes a JSON array apart. CodeTooLarge over MaxEvents.
+func array(raw []byte) ([]json.RawMessage, error) {
+	var items []json.RawMessage
+	if err := json.Unmarshal(raw, &items); err != nil || items == nil {
+		if json.Valid(raw) {
+			return nil, eureka.FieldError("body", "is not a JSON array")
+		}
+		return nil, eureka.FieldError("body", "is not valid JSON")
+	}
+	if len(items) > MaxEvents {
 		return nil, eureka.Errorf(eureka.CodeTooLarge, "the body has %d events, the limit is %d", len(items), MaxEvents)
 	}
+	return items, nil
+}
+
+// each reads the objects of an array. The error names the index.
+func each(items []json.RawMessage, read func(object) (eureka.Event, error)) ([]eureka.Event, error) {
 	events := make([]eureka.Event, 0, len(items))
 	for i, item := range items {
-		ev, err := event(item)
+		fields, err := fieldsOf(item)
 		if err != nil {
-			if array {
-				err = eureka.WrapError(eureka.CodeOf(err), err, "event %d: %s", i, eureka.MessageOf(err))
-			}
-			return nil, err
+			return nil, within("event "+strconv.Itoa(i), err)
+		}
+		ev, err := read(fields)
+		if err != nil {
+			return nil, within("event "+strconv.Itoa(i), err)
 		}
 		events = append(events, ev)
 	}
 	return events, nil
 }
 
-func event(raw json.RawMessage) (eureka.Event, error) {
+func fieldsOf(raw []byte) (object, error) {
 	var fields object
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return eureka.Event{}, eureka.FieldError("body", "is not a JSON object")
+		return nil, eureka.FieldError("body", "is not a JSON object")
 	}
-	if _, cloud := fields["specversion"]; cloud {
+	return fields, nil
+}
+
+func event(fields object) (eureka.Event, error) {
+	switch _, cloud := fields["specversion"]; {
+	case cloud:
 		return structured(fields)
+	case fields.isBridge():
+		return bridge(fields)
+	default:
+		return native(fields)
 	}
-	return native(fields)
 }
 
 // native reads an event with the original's field names.

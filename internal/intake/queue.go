@@ -7,40 +7,38 @@ import (
 	"unicode/utf8"
 
 	"eureka"
-	"eureka/internal/protocol"
 )
 
 // attributePrefix stands before the names of a CloudEvent's attributes where its data is the message itself, as in CloudEvents' HTTP binding.
 const attributePrefix = "ce-"
 
+// MaxMessage is the largest body of a queue's message, in bytes: SQS's limit.
+const MaxMessage = 1 << 20
+
 // Message is one message of a queue.
 type Message struct {
-	ID         string // the queue's id of the message, the same when it is delivered again
+	ID         string // the queue's id of the message, the same when it is delivered again; "" for none, and events get no identity of it
 	Body       string
 	Attributes map[string]string // its attributes that are strings
 }
 
-// Queued reads the events of a queue's message: one or an array, each native or a structured CloudEvent, or one CloudEvent whose attributes are
-// the message's (ce-id, ce-source, …) and whose data is its body. The envelope of an SNS topic around any of these is taken off. An event without an
-// identity gets one of the message's, so that it is accepted once however often it is delivered.
+// Queued reads the events of a queue's message: what Events reads, or one CloudEvent whose attributes are the message's (ce-id, ce-source, …) and whose
+// data is its body. The envelope of an SNS topic around any of these is taken off. An event without an identity gets one of the message's, so that it is
+// accepted once however often it is delivered, and by whichever way of the topic. CodeTooLarge over MaxMessage.
 func Queued(m Message) ([]eureka.Event, error) {
+	if len(m.Body) > MaxMessage && m.ID != "" {
+		return nil, eureka.Errorf(eureka.CodeTooLarge, "the message has %d bytes, the limit is %d", len(m.Body), MaxMessage)
+	}
 	if !utf8.ValidString(m.Body) {
 		return nil, eureka.FieldError("body", "is not valid UTF-8")
 	}
 	m = unwrap(m)
 	if _, binary := m.Attributes[attributePrefix+"specversion"]; binary {
-		ev, err := attributed(m)
-		if err != nil {
-			return nil, err
-		}
-		return []eureka.Event{ev}, nil
-	}
-	if err := protocol.CheckDepth([]byte(m.Body)); err != nil {
-		return nil, err
+		return one(attributed(m))
 	}
 	events, err := Events([]byte(m.Body))
 	for i := range events {
-		if events[i].ID == "" {
+		if events[i].ID == "" && m.ID != "" {
 			events[i].ID = "message-" + digest(m.ID, strconv.Itoa(i))
 		}
 	}
@@ -72,13 +70,15 @@ func unwrap(m Message) Message {
 
 // attributed reads a CloudEvent whose data is the message's body.
 func attributed(m Message) (eureka.Event, error) {
-	var a attributes
-	for name, to := range a.fields() {
-		*to = m.Attributes[attributePrefix+name]
+	a := attributes{}
+	for name, value := range m.Attributes {
+		if attribute, cloud := strings.CutPrefix(name, attributePrefix); cloud {
+			a[attribute] = value
+		}
 	}
 	for _, name := range []string{"content-type", "Content-Type"} {
-		if a.contentType == "" {
-			a.contentType = m.Attributes[name]
+		if kind := m.Attributes[name]; a.text("datacontenttype") == "" && kind != "" {
+			a["datacontenttype"] = kind
 		}
 	}
 	data, err := a.content("body", []byte(m.Body))

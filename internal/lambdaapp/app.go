@@ -185,6 +185,7 @@ func (a *app) http() (Handler, error) {
 	started := time.Now()
 	api, err := httpapi.New(httpapi.Options{
 		Core: a.core, OriginAllowed: origins.Allowed, Identify: a.access.Request, Ready: a.ready, SocketURL: socketURL(a.Settings.ManagementURL), Log: a.Log,
+		NoMocks: "the serverless service has no process that could play mocks; run eureka serve for that, or eureka demo against this one",
 		Hello: func() httpapi.Hello {
 			// No function holds a socket, so none of them can count those of all.
 			return httpapi.Hello{

@@ -178,6 +178,7 @@ func TestRoles(t *testing.T) {
 	a.ready(api)
 	expect("hello", a.call(api, httpEvent("GET", "/hello", "")), `\"version\":\"1.2.3\",\"mode\":\"serverless\",\"node\":\"dev\"`)
 	expect("declare", a.call(api, httpEvent("POST", "/channels/orders", `{"service":"shop","modelType":"order","presence":true}`)), `"statusCode":200`)
+	expect("mocks", a.call(api, httpEvent("GET", "/mocks", "")), `no process that could play mocks; run eureka serve for that`)
 	credential := `,"headers":{"x-api-key":"` + strings.Repeat("k", 32) + `"},"queryStringParameters":{"channels":"orders","info":""}`
 	expect("nobody", a.call(ws, socketEvent("CONNECT", "x=", "")), `"statusCode":401`)
 	for _, id := range []string{"one=", "two="} {

@@ -26,6 +26,7 @@ func History(t *testing.T, newHarness func(t *testing.T) LiveHarness) {
 		{"Expiry", historyExpiry},
 		{"Size", historySize},
 		{"Forget", historyForget},
+		{"Count", historyCount},
 		{"NoPosition", historyNoPosition},
 		{"ResumeUnderLoad", resumeUnderLoad},
 		{"ResumeElsewhere", resumeElsewhere},

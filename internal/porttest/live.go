@@ -19,14 +19,13 @@ type LiveSocket interface {
 
 // LiveNode is one node's, or function's, view of everything that reaches sockets.
 type LiveNode struct {
-	Sockets eureka.Sockets
-	Fanout  eureka.Fanout
-	Sender  eureka.Sender
-	Connect func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
-
-	// What History needs beside.
-	History  eureka.History
+	Sockets  eureka.Sockets
+	Fanout   eureka.Fanout
+	Sender   eureka.Sender
+	Connect  func(t *testing.T) LiveSocket // connects a client to this node and adds its socket
 	Channels eureka.Channels
+
+	History eureka.History // what the suite of that needs beside
 }
 
 // LiveHarness is one fresh service.
@@ -34,14 +33,17 @@ type LiveHarness struct {
 	Nodes []LiveNode // at least one
 	// AtOnce says that a subscription holds for what any node publishes from then on; without it, for the same node's messages.
 	AtOnce bool
-	// Long is how many messages History stores where many are needed; 0 means 5,000. With it the suites repeat less elsewhere, too: each call takes such
-	// an engine many requests over a network.
+	// Long is how many messages History stores where many are needed; 0 means 5,000.
 	Long int
+	// Remote says that each call takes the engine many requests over a network: the suites repeat less then.
+	Remote bool
+	// Holes says that answers get lost on the way, after which more messages may be counted than there are.
+	Holes bool
 }
 
 // times is how often something is repeated: n times, or a fifth of them where each takes long.
 func (h LiveHarness) times(n int) int {
-	if h.Long != 0 {
+	if h.Remote {
 		return n / 5
 	}
 	return n
@@ -61,6 +63,8 @@ func Fanout(t *testing.T, newHarness func(t *testing.T) LiveHarness) {
 		{"ConcurrentInterest", fanoutConcurrentInterest},
 		{"Sizes", fanoutSizes},
 		{"Refused", fanoutRefused},
+		{"FollowsAlias", fanoutFollowsAlias},
+		{"Deleted", fanoutDeleted},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newHarness(t)) })
 	}

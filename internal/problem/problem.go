@@ -31,10 +31,34 @@ type Details struct {
 	Detail string      `json:"detail" doc:"What went wrong, in a sentence for people."`
 	Field  string      `json:"field,omitempty" doc:"The field, parameter or header at fault."`
 	Retry  bool        `json:"retry" doc:"Whether the same request may succeed later."`
+	// Results has one entry for each thing in a request that had several, in their order.
+	Results []Result `json:"results,omitempty" doc:"What became of each of several events, in their order."`
 }
 
-// Of describes an error for a client.
+// Result is what became of one of several things in a request.
+type Result struct {
+	Accepted bool        `json:"accepted"`
+	Channels []string    `json:"channels,omitempty" doc:"Ids of the channels it was delivered on."`
+	Code     eureka.Code `json:"code,omitempty" doc:"The kind of error."`
+	Detail   string      `json:"detail,omitempty" doc:"What went wrong."`
+	Retry    bool        `json:"retry,omitempty" doc:"Whether it may succeed later."`
+}
+
+// ResultOf describes what became of one of several things; a nil error is accepted.
+func ResultOf(channels []string, err error) Result {
+	if err == nil {
+		return Result{Accepted: true, Channels: channels}
+	}
+	code := eureka.CodeOf(err)
+	return Result{Code: code, Detail: eureka.MessageOf(err), Retry: code.Outcome().Retry}
+}
+
+// Of describes an error for a client. Details in its chain are returned as they are.
 func Of(err error) *Details {
+	var described *Details
+	if errors.As(err, &described) {
+		return described
+	}
 	code := eureka.CodeOf(err)
 	outcome := code.Outcome()
 	d := &Details{

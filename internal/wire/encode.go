@@ -80,3 +80,20 @@ func appendHeader(dst []byte, opcode byte, n int) []byte {
 		return binary.BigEndian.AppendUint64(append(dst, 127), uint64(n)) //nolint:gosec // a length
 	}
 }
+
+// FrameEnd returns where the frame that holds the byte at off ends; b holds complete frames of a server, the first at 0.
+func FrameEnd(b []byte, off int) int {
+	end := 0
+	for end <= off && end < len(b) {
+		head := b[end:]
+		switch size := int(head[1] & 0x7f); size {
+		case 126:
+			end += 4 + int(binary.BigEndian.Uint16(head[2:]))
+		case 127:
+			end += 10 + int(binary.BigEndian.Uint64(head[2:])) //nolint:gosec // a length that this package wrote
+		default:
+			end += 2 + size
+		}
+	}
+	return end
+}

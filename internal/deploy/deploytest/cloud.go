@@ -21,6 +21,8 @@ type Cloud struct {
 	URL string // of all services
 	// Fail is the logical name of a resource that cannot be created or updated; "" for none.
 	Fail string
+	// Refuse is why CloudFormation refuses every change set; "" for no reason.
+	Refuse string
 	// Deny lists actions, such as CreateBucket, that the caller may not do.
 	Deny []string
 	// Waiting is what each queue says it holds.
@@ -67,6 +69,16 @@ func (c *Cloud) Empty() bool {
 	return (c.stack == nil || c.stack.status == "DELETE_COMPLETE") && len(c.buckets) == 0
 }
 
+// ChangeSets is how many change sets are there that were not executed.
+func (c *Cloud) ChangeSets() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stack == nil || c.stack.set == nil {
+		return 0
+	}
+	return 1
+}
+
 // Objects are the keys in all buckets.
 func (c *Cloud) Objects() []string {
 	c.mu.Lock()
@@ -80,6 +92,19 @@ func (c *Cloud) Objects() []string {
 	return keys
 }
 
+// Contents are the objects in all buckets.
+func (c *Cloud) Contents() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, b := range c.buckets {
+		for _, object := range b.objects {
+			out = append(out, string(object))
+		}
+	}
+	return out
+}
+
 // Parameter is the value of a parameter of the stack.
 func (c *Cloud) Parameter(name string) string {
 	c.mu.Lock()
@@ -90,12 +115,12 @@ func (c *Cloud) Parameter(name string) string {
 	return c.stack.parameters[name]
 }
 
-// Private reports whether every bucket is closed to the public and encrypted.
+// Private reports whether every bucket is closed to the public and to plain HTTP, and encrypted.
 func (c *Cloud) Private() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range c.buckets {
-		if !b.private || !b.encrypted {
+		if !b.private || !b.encrypted || !b.tlsOnly {
 			return false
 		}
 	}

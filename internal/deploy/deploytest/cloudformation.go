@@ -194,6 +194,9 @@ func (c *Cloud) describeChangeSet(in url.Values) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.Refuse != "" {
+		return "<Status>FAILED</Status><StatusReason>" + escape(c.Refuse) + "</StatusReason>", nil
+	}
 	if len(s.set.changes) == 0 {
 		return "<Status>FAILED</Status><StatusReason>The submitted information didn't contain changes.</StatusReason>", nil
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 type bucket struct {
-	objects            map[string][]byte
-	private, encrypted bool
+	objects                     map[string][]byte
+	private, encrypted, tlsOnly bool
 }
 
 func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request) {
@@ -34,6 +34,9 @@ func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request) {
 		"CreateBucket":         func() { c.createBucket(w, r, name, string(body)) },
 		"PutPublicAccessBlock": func() { b.private = strings.Count(string(body), ">true<") == 4 },
 		"PutBucketEncryption":  func() { b.encrypted = strings.Contains(string(body), "AES256") },
+		"PutBucketPolicy": func() {
+			b.tlsOnly = strings.Contains(string(body), `"aws:SecureTransport":"false"`) && strings.Contains(string(body), `"arn:aws:s3:::`+name+`/*"`)
+		},
 		"HeadObject": func() {
 			if _, there := b.objects[key]; !there {
 				c.refuse(w, r, http.StatusNotFound, "NotFound", "")
@@ -71,7 +74,7 @@ func (c *Cloud) deleteBucket(w http.ResponseWriter, r *http.Request, name string
 // s3Action tells a request's action by its method, whether it names an object, and the word in its query.
 func s3Action(r *http.Request, key string) string {
 	word := ""
-	for _, w := range []string{"publicAccessBlock", "encryption", "tagging", "versions", "delete"} {
+	for _, w := range []string{"publicAccessBlock", "encryption", "policy", "tagging", "versions", "delete"} {
 		if r.URL.Query().Has(w) {
 			word = w
 		}
@@ -87,6 +90,7 @@ func s3Action(r *http.Request, key string) string {
 		{http.MethodPut, true, ""}:                   "PutObject",
 		{http.MethodPut, false, "publicAccessBlock"}: "PutPublicAccessBlock",
 		{http.MethodPut, false, "encryption"}:        "PutBucketEncryption",
+		{http.MethodPut, false, "policy"}:            "PutBucketPolicy",
 		{http.MethodPut, false, "tagging"}:           "PutBucketTagging",
 		{http.MethodPut, false, ""}:                  "CreateBucket",
 		{http.MethodGet, false, "versions"}:          "ListObjectVersions",

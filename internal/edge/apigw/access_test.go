@@ -134,8 +134,13 @@ func TestHolder(t *testing.T) {
 	expect("the store is down", "a=", eureka.CodeUnavailable, 1)
 	k.err, c.err = nil, eureka.Errorf(eureka.CodeUnavailable, "the store does not answer")
 	expect("nobody knows what is revoked", "a=", eureka.CodeUnavailable, 0)
-	if _, err := s.Handshake(httptest.NewRequest(http.MethodGet, "/", nil)); eureka.CodeOf(err) != eureka.CodeUnavailable {
-		t.Errorf("identify: %v", err)
+	for address, want := range map[string]eureka.Code{
+		"/":               eureka.CodeUnauthenticated, // whoever brings no credential needs nobody to know it
+		"/?access_token=": eureka.CodeUnauthenticated, "/?access_token=x": eureka.CodeUnavailable,
+	} {
+		if _, err := s.Handshake(httptest.NewRequest(http.MethodGet, address, nil)); eureka.CodeOf(err) != want {
+			t.Errorf("%s while the store is down: %v, want %s", address, err, want)
+		}
 	}
 }
 

@@ -114,12 +114,13 @@ func TestEventsPartly(t *testing.T) {
 		message(6, `{"channelId":"seven","service":"shop","modelType":"order","event":"","ts":"2023-11-14 22:13:20","data":{"id":"7"}}`),
 		amazon.Records[0],
 		message(8, `{"service":"shop","modelType":"order","data":"`+strings.Repeat("x", 140_000)+`"}`),
+		message(9, `{"version":"0","id":"b","detail-type":"order.paid","source":"shop","account":"123456789012","time":"2023-11-14T22:13:20Z","resources":[],"detail":{"n":9}}`),
 	}}
 	s.down["seven"] = true
 	if got := failures(ev, invoke[events.SQSEventResponse](t, handler, ev)); got != "1,2,3,4,6,7,8" {
 		t.Errorf("failed: %s", got)
 	}
-	want := []string{`orders create {"n":0}`, `orders created {"n":5}`, `orders message {"id":"7"}`, `orders message {"n":3}`}
+	want := []string{`orders create {"n":0}`, `orders created {"n":5}`, `orders message {"id":"7"}`, `orders message {"n":3}`, `orders paid {"n":9}`}
 	if diff := cmp.Diff(want, s.taken()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

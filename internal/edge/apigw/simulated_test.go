@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +20,10 @@ import (
 	"github.com/coder/websocket"
 
 	"eureka"
+	"eureka/client"
 	"eureka/internal/auth"
 	"eureka/internal/edge/simulator"
+	"eureka/internal/edge/simulator/fault"
 )
 
 // simulated is the real functions behind the simulator: real processes, real WebSockets, and @connections that checks signatures by code of its own.
@@ -156,6 +159,94 @@ func TestSimulatedResume(t *testing.T) {
 	publish("4")
 	expect(atConnect, `"data":4`)
 	expect(byFrame, `"data":4`)
+}
+
+// TestSimulatedListen: the Go client whose handshake API Gateway reports twice gets what it missed once, comes back when the service says so, and stays
+// away when an operator ends it, although API Gateway closes all sockets with one code.
+func TestSimulatedListen(t *testing.T) {
+	t.Parallel()
+	s := newSimulated(t, "listen", "none", nil)
+	if status, text := s.call("POST", "/channels/log", `{"history":{}}`, ""); status != http.StatusOK {
+		t.Fatal(text)
+	}
+	publish := func(n string) (id string) {
+		t.Helper()
+		_, text := s.call("POST", "/channels/log/broadcast", `{"data":`+n+`}`, "")
+		var answer struct{ ID string }
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.ID == "" {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return answer.ID
+	}
+	first := publish("1")
+	publish("2")
+	rule, err := fault.Parse("double-connect=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutFault(rule); err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.New(s.at.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan client.Frame, 100)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- api.Listen(ctx, client.Listener{
+			Channels: []string{"log"}, Since: map[string]string{"log": first},
+			OnFrame: func(f client.Frame) error { got <- f; return nil },
+		})
+	}()
+	expect := func(want string) {
+		t.Helper()
+		select {
+		case f := <-got:
+			if string(f.Data) != want {
+				t.Errorf("got %s, want %s", f.Raw, want)
+			}
+		case err := <-ended:
+			t.Fatalf("ended with %v before %s", err, want)
+		}
+	}
+	other := func(than string) (id string) { // the one socket, once it is not the one of before
+		t.Helper()
+		for {
+			list, err := api.Sockets(ctx, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list.List) == 1 && list.List[0].ID != than {
+				return list.List[0].ID
+			}
+		}
+	}
+	expect("2")
+	publish("3")
+	expect("3")
+	old := other("")
+	age, err := http.NewRequestWithContext(ctx, http.MethodDelete, s.at.Control+"/connections/"+url.PathEscape(old)+"?how=age", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(age)
+	if err != nil || answer.Body.Close() != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	publish("4")
+	expect("4")
+	if _, err := api.Disconnect(ctx, other(old)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; eureka.CodeOf(err) != eureka.CodeGone || !strings.Contains(eureka.MessageOf(err), "code 4480") {
+		t.Errorf("ended with %v", err)
+	}
+	if len(got) > 0 {
+		t.Errorf("got %s besides", (<-got).Raw)
+	}
 }
 
 // TestSimulatedCredentials: a browser's token, statuses of refused handshakes, and a revoked user who is told before the close.

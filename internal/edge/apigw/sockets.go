@@ -32,6 +32,9 @@ const (
 // welcomeDelay is how long after a handshake its first frames are sent: API Gateway refuses posts until $connect has been answered.
 const welcomeDelay = time.Second
 
+// maxReportAge is how far the time of a handshake may be from this function's clock: its event waits for seconds at most, and clocks differ by less.
+const maxReportAge = 5 * time.Minute
+
 // Handler is what the edge asks of the core.
 type Handler interface {
 	Connect(ctx context.Context, r core.ConnectRequest) (core.ConnectResult, error)
@@ -118,20 +121,30 @@ func (s *Sockets) accept(ctx context.Context, r *http.Request, ev socketEvent) e
 	holding, held := withHeld(ctx)
 	result, err := s.options.Handler.Connect(holding, core.ConnectRequest{
 		SocketID: id, Identity: identity, Query: r.URL.Query(), Remote: eureka.CutAgent(ev.RequestContext.Identity.SourceIP),
-		Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()),
+		Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()), ConnectedAt: s.connectedAt(ev),
 	})
 	if err != nil {
 		return err
 	}
 	s.options.Access.Changed(id, identity)
-	if err := s.welcome(ctx, id, result.Frames, held.taken()); err != nil {
+	err = s.welcome(ctx, id, result.Frames, held.taken())
+	if err != nil && !result.Again {
 		// What the client asked for would be missing without a word; it may try again.
 		if cleanup := s.options.Handler.Disconnect(context.WithoutCancel(ctx), id, eureka.CloseUnavailable, "connect failed"); cleanup != nil {
 			s.options.Log.Warn("a refused socket could not be removed", slog.String("socket", id), slog.Any("error", cleanup))
 		}
-		return err
 	}
-	return nil
+	return err
+}
+
+// connectedAt is when API Gateway let the client in, by which a handshake that is reported twice is known; 0 when the event does not tell, or tells
+// what cannot be: the socket's age is counted from there.
+func (s *Sockets) connectedAt(ev socketEvent) int64 {
+	at := ev.RequestContext.ConnectedAt
+	if age := s.options.Now().Sub(time.UnixMilli(at)); age > maxReportAge || age < -maxReportAge {
+		return 0
+	}
+	return at
 }
 
 // welcome queues what follows a handshake: its frames, and behind them the replays of what the socket missed.

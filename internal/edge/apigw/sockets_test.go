@@ -3,6 +3,8 @@ package apigw_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
@@ -380,5 +383,69 @@ func TestConnectTwice(t *testing.T) {
 	slices.Sort(statuses)
 	if !slices.Equal(statuses, []int{200, 409, 409, 409, 409, 409, 409, 409}) || !w.lives("one=") {
 		t.Errorf("%v", statuses)
+	}
+}
+
+// TestConnectReportedTwice: API Gateway may report one handshake twice, even at the same time. Both are answered well, and one socket is there that has
+// what it asked for; another connection with the id is refused.
+func TestConnectReportedTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	event := func(at time.Time, ip string) events.APIGatewayWebsocketProxyRequest {
+		ev := handshake("one=", map[string][]string{"channels": {"room"}, "info": {""}}, bearer(w.token("ann", nil)), "Sec-WebSocket-Protocol: eureka.v1")
+		ev.RequestContext.ConnectedAt, ev.RequestContext.Identity.SourceIP = at.UnixMilli(), ip
+		return ev
+	}
+	at := w.Now().Add(-time.Second)
+	first := event(at, "192.0.2.1")
+	var answers [4]socketAnswer
+	var running sync.WaitGroup
+	for i := range answers {
+		running.Go(func() { answers[i] = invoke[socketAnswer](t, w.start().ws, first) })
+	}
+	running.Wait()
+	for _, a := range answers {
+		if a.StatusCode != http.StatusOK || a.Headers["Sec-WebSocket-Protocol"] != "eureka.v1" {
+			t.Errorf("%d %s", a.StatusCode, a.Body)
+		}
+	}
+	for name, ev := range map[string]events.APIGatewayWebsocketProxyRequest{
+		"a later one": event(at.Add(time.Millisecond), "192.0.2.1"), "one from elsewhere": event(at, "192.0.2.2"),
+	} {
+		if a := invoke[socketAnswer](t, w.ws, ev); a.StatusCode != http.StatusConflict {
+			t.Errorf("%s: %d %s", name, a.StatusCode, a.Body)
+		}
+	}
+	socket, err := w.core.Socket(t.Context(), eureka.Everyone(""), "one=")
+	if err != nil || len(socket.Subscriptions) != 1 || socket.ConnectedAt != at.UnixMilli() {
+		t.Errorf("%+v: %v", socket, err)
+	}
+	w.work(w.function, len(answers)) // what each of them queued for the socket: it may come twice
+	if _, err := w.core.Publish(t.Context(), eureka.Everyone(""), core.PublishRequest{Channel: "room", Data: json.RawMessage(`1`)}); err != nil {
+		t.Fatal(err)
+	}
+	const info = `{"action":"info","data":{"id":"one="…`
+	w.expect("one=", info, info, info, info, `{"channel":"room","action":"message","event":"message","data":1…`)
+	w.disconnect(w.function, "one=")
+	if w.lives("one=") {
+		t.Error("it lives on")
+	}
+}
+
+// TestConnectedAt: a time that cannot be is not taken for the socket's.
+func TestConnectedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	for i, at := range []int64{0, -1, math.MaxInt64, math.MinInt64, w.Now().Add(-time.Hour).UnixMilli(), w.Now().Add(time.Hour).UnixMilli()} {
+		id := fmt.Sprintf("odd%d=", i)
+		ev := handshake(id, nil)
+		ev.RequestContext.ConnectedAt = at
+		if a := invoke[socketAnswer](t, w.ws, ev); a.StatusCode != http.StatusOK {
+			t.Errorf("%d: %d %s", at, a.StatusCode, a.Body)
+		}
+		socket, err := w.core.Socket(t.Context(), eureka.Everyone(""), id)
+		if age := w.Now().UnixMilli() - socket.ConnectedAt; err != nil || age < 0 || age > time.Minute.Milliseconds() {
+			t.Errorf("%d: %d, %v", at, socket.ConnectedAt, err)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package apigw_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -148,4 +150,37 @@ func TestTasksFollow(t *testing.T) {
 			q.empty()
 		})
 	}
+}
+
+// FuzzTaskMessages: whatever a message of the queue of tasks holds, it is worked on or given back.
+func FuzzTaskMessages(f *testing.F) {
+	f.Add([]byte(`{"Records":[{"messageId":"m","body":"{\"kind\":\"send\",\"sockets\":[\"a\"],\"frames\":[\"e30=\"]}"},{"messageId":"n","body":"x"}]}`))
+	f.Add([]byte(`{"Records":[{"body":"{\"kind\":\"fanout\",\"channel\":7}"},{"body":"null"},{}]}`))
+	f.Add([]byte(`{"Records":null}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		tasks, err := apigw.NewTasks(worker(func(_ context.Context, task dynamo.Task) error {
+			if task.Kind == "" {
+				return eureka.Errorf(eureka.CodeInvalid, "no kind")
+			}
+			return nil
+		}), apigw.NewQueue(nil, ""), testLog(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(bytes.ToLower(payload), []byte("then")) {
+			return // what follows a task goes into a queue, and there is none
+		}
+		text, err := tasks.Invoke(t.Context(), payload)
+		if err != nil {
+			if eureka.CodeOf(err) != eureka.CodeInvalid {
+				t.Fatal(err)
+			}
+			return
+		}
+		var ev events.SQSEvent
+		var answer events.SQSEventResponse
+		if json.Unmarshal(payload, &ev) != nil || json.Unmarshal(text, &answer) != nil || answer.BatchItemFailures == nil || len(answer.BatchItemFailures) > len(ev.Records) {
+			t.Fatalf("%s made %s", payload, text)
+		}
+	})
 }

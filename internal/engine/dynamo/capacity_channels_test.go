@@ -128,7 +128,7 @@ func TestCapacityOfChannels(t *testing.T) {
 			var err error
 			last, err = c.Create(ctx, sample(200))
 			return err
-		}, 2, 45},
+		}, 6, 45},
 		{"change the name", func() error {
 			last.Name = "Another"
 			var err error
@@ -138,7 +138,7 @@ func TestCapacityOfChannels(t *testing.T) {
 		{"delete", func() error {
 			_, err := c.Delete(ctx, last.ID, 1)
 			return err
-		}, 1, 45},
+		}, 5, 45},
 	})
 }
 

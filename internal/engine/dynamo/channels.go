@@ -62,7 +62,7 @@ func (c *channels) create(ctx context.Context, ch eureka.Channel) (eureka.Channe
 		}
 		// Revisions begin at the time, so that none comes again when the id does.
 		made.Revision = max(c.nowMicros(), revisionOf(there[made.ID])+1)
-		if err = c.storeNew(ctx, made, there); refused(err) == nil {
+		if err = (*Engine)(c).following(ctx, made.Alias, func() error { return c.storeNew(ctx, made, there) }); refused(err) == nil {
 			return orNone(made, err)
 		}
 	}
@@ -129,7 +129,11 @@ func (c *channels) Update(ctx context.Context, ch eureka.Channel) (eureka.Channe
 		}
 		after := ch
 		after.Revision++
-		if err = c.storeChanged(ctx, before, after, there); refused(err) == nil {
+		gained := after.Alias
+		if gained == before.Alias {
+			gained = ""
+		}
+		if err = (*Engine)(c).following(ctx, gained, func() error { return c.storeChanged(ctx, before, after, there) }); refused(err) == nil {
 			return orNone(after, err)
 		}
 	}
@@ -189,7 +193,7 @@ func (c *channels) Delete(ctx context.Context, id string, deletedAt int64) (eure
 		ch := channelOf(own)
 		ch.DeletedAt = deletedAt
 		ch.Revision++
-		if err = c.storeDeleted(ctx, ch, own); refused(err) == nil {
+		if err = (*Engine)(c).following(ctx, id, func() error { return c.storeDeleted(ctx, ch, own) }); refused(err) == nil {
 			return orNone(ch, err)
 		}
 	}
@@ -198,7 +202,7 @@ func (c *channels) Delete(ctx context.Context, id string, deletedAt int64) (eure
 
 func (c *channels) storeDeleted(ctx context.Context, ch eureka.Channel, own item) error {
 	steps := []step{
-		{put: tombstone(ch, c.now().Unix()), only: unchanged(own)},
+		{put: tombstone(ch, c.now()), only: unchanged(own)},
 		{remove: true, key: timeKey(ch.CreatedAt, ch.ID)},
 		{key: countKey(ch.ID), change: countChange(-1)},
 	}

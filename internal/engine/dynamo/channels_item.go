@@ -26,7 +26,8 @@ const (
 	attrCreated   = "ca"
 	attrUpdated   = "ua"
 	attrRevision  = "r"
-	attrDeleted   = "d" // there on a deleted channel alone
+	attrDeleted   = "d"  // there on a deleted channel alone
+	attrDeletedAt = "dm" // epoch milliseconds of the deletion by this package's clock, which versions of subscriptions are taken from
 )
 
 // tombstoneTTL is how long the last revision of a deleted channel is remembered: for longer than clocks can differ, which new revisions
@@ -76,10 +77,10 @@ func channelOf(it item) eureka.Channel {
 }
 
 // tombstone stands at a deleted channel's id for a while, so that the id's revisions go on where they ended.
-func tombstone(ch eureka.Channel, nowSeconds int64) item {
+func tombstone(ch eureka.Channel, now time.Time) item {
 	it := nameKey(ch.ID).item()
 	it[attrID], it[attrDeleted], it[attrRevision] = text(ch.ID), number(ch.DeletedAt), unsigned(ch.Revision)
-	it[KeyTTL] = number(nowSeconds + int64(tombstoneTTL/time.Second))
+	it[attrDeletedAt], it[KeyTTL] = number(now.UnixMilli()), number(now.Add(tombstoneTTL).Unix())
 	return it
 }
 

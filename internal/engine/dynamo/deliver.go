@@ -143,8 +143,13 @@ func (e *Engine) deliverRest(ctx context.Context, l *lease, r runtime, t *tally)
 			return err
 		}
 		if len(w.found) > 0 {
-			if err := e.postBatch(ctx, l, r, w.found, t); err != nil {
+			found, err := e.postBatch(ctx, l, r, w.found, t)
+			if err != nil {
 				return err
+			}
+			t.delivered(found)
+			if len(found) < len(w.found) {
+				w.last, w.end = found[len(found)-1].offset, false
 			}
 		}
 		l.mark = w.last
@@ -177,14 +182,18 @@ func (e *Engine) declareGap(ctx context.Context, l *lease, r runtime) error {
 	return e.save(ctx, l, true)
 }
 
-// postBatch posts messages to every live subscriber of the shard: to each of them in order, to many of them at once.
-func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []stored, t *tally) error {
+// postBatch posts messages to every live subscriber of the shard: to each of them in order, to many of them at once. It returns those that it posted: the
+// first ones, when their filters take long.
+func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []stored, t *tally) ([]stored, error) {
 	b := e.newBatch(l, r, messages, t)
 	var jobs sync.WaitGroup
 	var fault firstError
 	slots := make(chan struct{}, posts)
 	total := 0
-	for page, err := range e.shardPages(ctx, l.channelID, l.shard) {
+	for page, err := range e.listeners(ctx, l.channelID, l.shard) {
+		if err == nil {
+			err = e.evaluate(ctx, b, page, total == 0)
+		}
 		if err == nil && !e.holds(l) {
 			err = e.save(ctx, l, true)
 		}
@@ -198,7 +207,10 @@ func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []
 				fault.set(e.heal(ctx, l, s))
 				continue
 			}
-			sequence := b.sequence(s)
+			sequence, some := b.sequence(s)
+			if !some {
+				continue
+			}
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()
@@ -214,7 +226,7 @@ func (e *Engine) postBatch(ctx context.Context, l *lease, r runtime, messages []
 	if fault.get() == nil {
 		e.outgrown(ctx, l.channelID, l.shard, total)
 	}
-	return fault.get()
+	return b.messages, fault.get()
 }
 
 // postSequence posts a batch to one socket. What it does not get now it gets by a replay from there, so that nothing overtakes it. posting is the

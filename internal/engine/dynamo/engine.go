@@ -34,12 +34,12 @@ type Options struct {
 	Table  string // its name
 	Poster Poster
 	Queue  Queue
-	// Rules evaluates the filters of subscriptions; without it subscribers with filters get nothing.
-	Rules eureka.Rules
 	// Gone is told of each socket that a post found ended, so that its end is reported. It may be told twice; nil for nobody.
 	Gone func(ctx context.Context, socketID string)
-	Now  func() time.Time // nil means time.Now
-	Log  *slog.Logger
+	// Rules evaluate the filters of subscriptions; nil: subscriptions with a filter are refused with CodeUnavailable.
+	Rules eureka.Rules
+	Now   func() time.Time // nil means time.Now
+	Log   *slog.Logger
 	// Meter is told of the capacity units that each request consumed, by many at once; nil for nobody.
 	Meter func(read, write float64)
 }
@@ -52,6 +52,7 @@ type Engine struct {
 	keys     *Keys
 	limits   listLimits
 	looks    looks
+	texts    knownTexts
 }
 
 // Open returns an Engine; it makes no request.

@@ -3,6 +3,7 @@ package dynamo
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,14 +47,17 @@ func (e *Engine) deliverNow(ctx context.Context, m eureka.Message, body []byte) 
 	if r.shards > 1 {
 		tasks := make([]Task, r.shards)
 		for shard := range tasks {
-			tasks[shard] = Task{Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: hashes(m.Except), Origin: originOf(m.Origin), Since: e.nowMillis()}
+			tasks[shard] = Task{
+				Kind: TaskFanout, Channel: m.ChannelID, Shard: shard, Body: body, Except: hashes(m.Except), Since: e.nowMillis(),
+				Service: m.Service, ModelType: m.ModelType, ModelID: m.ModelID,
+			}
 		}
-		return e.deferred(ctx, m, tasks)
+		return e.deferred(ctx, m, body, tasks)
 	}
 	var t tally
 	posting, cancel := inTime(ctx)
 	defer cancel()
-	err = e.broadcast(ctx, posting, broadcast{channelID: m.ChannelID, body: body, except: exclude(m.Except), origin: m.Origin}, &t)
+	err = e.broadcast(ctx, posting, broadcast{channelID: m.ChannelID, body: body, origin: m.Origin, except: exclude(m.Except)}, &t)
 	return t.delivery(), err
 }
 
@@ -91,14 +95,14 @@ func (e *Engine) deliverStored(ctx context.Context, m eureka.Message, body []byt
 				tasks = append(tasks, e.deliverTask(m.ChannelID, shard))
 			}
 		}
-		d, err := e.deferred(ctx, m, tasks)
+		d, err := e.deferred(ctx, m, body, tasks)
 		d.Cursor = cursor
 		return d, err
 	}
 	d := t.delivery()
-	if d.Matched == 0 && m.Counted {
-		// Nobody listens, or whoever holds the shard's lease delivers it.
-		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+	if !t.settled && m.Counted {
+		// Whoever holds the shard's lease delivers it, or has.
+		d.Matched = e.subscribersOf(ctx, m, body)
 		d.Deferred = d.Matched
 	}
 	d.Cursor = cursor
@@ -106,23 +110,23 @@ func (e *Engine) deliverStored(ctx context.Context, m eureka.Message, body []byt
 }
 
 // deferred puts one task for each shard into the queue.
-func (e *Engine) deferred(ctx context.Context, m eureka.Message, tasks []Task) (eureka.Delivery, error) {
+func (e *Engine) deferred(ctx context.Context, m eureka.Message, body []byte, tasks []Task) (eureka.Delivery, error) {
 	if err := e.enqueue(ctx, 0, tasks...); err != nil {
 		return eureka.Delivery{}, err
 	}
 	var d eureka.Delivery
 	if m.Counted {
-		d.Matched = e.subscribersOf(ctx, m.ChannelID)
+		d.Matched = e.subscribersOf(ctx, m, body)
 		d.Deferred = d.Matched
 	}
 	return d, nil
 }
 
-// subscribersOf counts a channel's subscribers for a message that is accepted already, so that a fault is no reason to refuse it.
-func (e *Engine) subscribersOf(ctx context.Context, channelID string) int {
-	n, err := e.countSubscribers(ctx, channelID)
+// subscribersOf counts the subscribers that are to get a message that is accepted already, so that a fault is no reason to refuse it.
+func (e *Engine) subscribersOf(ctx context.Context, m eureka.Message, body []byte) int {
+	n, err := e.countMatches(ctx, m, e.sieve(body, m.Origin))
 	if err != nil {
-		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", channelID), slog.Any("error", err))
+		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", m.ChannelID), slog.Any("error", err))
 	}
 	return n
 }
@@ -138,14 +142,23 @@ func (e *Engine) enqueue(ctx context.Context, delay time.Duration, tasks ...Task
 type tally struct {
 	of     uint64
 	shards int // of the channel, once they were read behind the storing of the message
-	mu     sync.Mutex
-	d      eureka.Delivery
+	// settled: all who were to get it were posted to, though there be none.
+	settled bool
+	mu      sync.Mutex
+	d       eureka.Delivery
 }
 
 // read notes what was read of the channel.
 func (t *tally) read(r runtime) {
 	if t != nil {
 		t.shards = r.shards
+	}
+}
+
+// delivered notes that messages were posted to whoever is to get them.
+func (t *tally) delivered(messages []stored) {
+	if t != nil {
+		t.settled = t.settled || slices.ContainsFunc(messages, func(s stored) bool { return s.offset == t.of })
 	}
 }
 

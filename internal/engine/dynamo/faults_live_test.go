@@ -30,7 +30,9 @@ func faultyService(t *testing.T) *service {
 
 func faultyHarness(t *testing.T) porttest.LiveHarness {
 	t.Helper()
-	return faultyService(t).harness()
+	h := faultyService(t).harness()
+	h.Holes = true
+	return h
 }
 
 func TestSocketsWithFaults(t *testing.T) {

@@ -3,7 +3,6 @@ package dynamo
 import (
 	"slices"
 
-	"eureka"
 	"eureka/internal/protocol"
 )
 
@@ -12,18 +11,13 @@ type frames struct {
 	channelID string
 	body      []byte
 	byName    map[string][]byte
-	filter    filter
 }
 
-func (e *Engine) newFrames(channelID string, body []byte, origin eureka.Origin) *frames {
-	return &frames{channelID: channelID, body: body, byName: map[string][]byte{}, filter: filter{rules: e.options.Rules, facts: protocol.FactsOf(body, origin)}}
+func newFrames(channelID string, body []byte) *frames {
+	return &frames{channelID: channelID, body: body, byName: map[string][]byte{}}
 }
 
-// of is the frame for a subscriber; nil when its filter does not pass the message.
 func (f *frames) of(s subscriber) []byte {
-	if !f.filter.passes(s.filter) {
-		return nil
-	}
 	name := s.called(f.channelID)
 	frame := f.byName[name]
 	if frame == nil {
@@ -31,27 +25,6 @@ func (f *frames) of(s subscriber) []byte {
 		f.byName[name] = frame
 	}
 	return frame
-}
-
-// filter evaluates the filters of subscriptions on one message, each once; its data is decoded once.
-type filter struct {
-	rules eureka.Rules
-	facts func() eureka.Facts // nil for what is not filtered
-	run   eureka.RuleRun
-}
-
-func (f *filter) passes(text string) bool {
-	if text == "" || f.facts == nil {
-		return true
-	}
-	if f.rules == nil {
-		return false
-	}
-	if f.run == nil {
-		f.run = f.rules.On(eureka.RuleSubject{Facts: f.facts()})
-	}
-	passed, err := f.run.Passes(eureka.RuleSubscription, text)
-	return passed && err == nil
 }
 
 // excluded are the sockets that a message leaves out. Tasks carry hashes in place of ids, of which a thousand could be more than a queue's message takes.
@@ -97,24 +70,31 @@ type batch struct {
 	messages []stored
 	frames   []*frames
 	excluded []excluded
+	sieves   []*sieve
 }
 
 func (e *Engine) newBatch(l *lease, r runtime, messages []stored, t *tally) *batch {
 	b := &batch{l: l, t: t, messages: messages}
 	for _, s := range messages {
-		b.frames = append(b.frames, e.newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String()), s.origin))
+		b.frames = append(b.frames, newFrames(l.channelID, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String())))
 		b.excluded = append(b.excluded, exclude(s.except))
+		b.sieves = append(b.sieves, e.sieve(s.body, s.origin))
 	}
 	return b
 }
 
-// sequence is the frames for one subscriber, one for each message; nil for one that it does not get.
-func (b *batch) sequence(s subscriber) [][]byte {
-	sequence := make([][]byte, len(b.messages))
+// keep leaves the batch its first n messages.
+func (b *batch) keep(n int) {
+	b.messages, b.frames, b.excluded, b.sieves = b.messages[:n], b.frames[:n], b.excluded[:n], b.sieves[:n]
+}
+
+// sequence is the frames for one subscriber, one for each message; nil for one that it does not get. some: it gets any.
+func (b *batch) sequence(s subscriber) (sequence [][]byte, some bool) {
+	sequence = make([][]byte, len(b.messages))
 	for i, f := range b.frames {
-		if !b.excluded[i].has(s.socketID) {
-			sequence[i] = f.of(s)
+		if !b.excluded[i].has(s.socketID) && b.sieves[i].passes(s.filter) {
+			sequence[i], some = f.of(s), true
 		}
 	}
-	return sequence
+	return sequence, some
 }

@@ -65,9 +65,13 @@ func (e *Engine) take(ctx context.Context, m eureka.Message, body []byte) (runti
 	r.size, r.limit = m.Retention.Size, limit.Milliseconds()
 	it := messageKey(m.ChannelID, r.epoch, r.head).item()
 	it[attrBody], it[attrStored] = blob(body), number(now.UnixMilli())
-	writeOrigin(it, m.Origin)
 	if len(m.Except) > 0 {
 		it[attrExcept] = texts(m.Except)
+	}
+	for name, value := range map[string]string{attrFrom: m.Service, attrOfType: m.ModelType, attrOfID: m.ModelID} {
+		if value != "" {
+			it[name] = text(value)
+		}
 	}
 	if last := before.number(attrLast); last != 0 {
 		it[attrBefore] = number(last)

@@ -14,8 +14,10 @@ const (
 	attrBody   = "b"
 	attrExcept = "ex"
 	attrStored = "at" // epoch milliseconds
-	attrFrom   = "og" // service, model type and model id, of an event's message
 	attrBefore = "pa" // epoch milliseconds when the offset before was taken
+	attrFrom   = "sv" // service, model type and model id of its event, for filters; absent where earlier versions stored it
+	attrOfType = "mt"
+	attrOfID   = "mi"
 )
 
 // keptOver is how long a message stays in the table behind its end, for readers that have to know that it was there.
@@ -26,8 +28,8 @@ type stored struct {
 	offset uint64
 	seal   bool
 	body   []byte
-	except []string
 	origin eureka.Origin
+	except []string
 	at     int64
 	over   int64 // epoch milliseconds
 	before int64
@@ -47,8 +49,9 @@ func storedOf(it item) stored {
 		offset = 0 // of an item that this package did not write
 	}
 	return stored{
-		offset: offset, seal: !it.has(attrBody), body: it.blob(attrBody), except: it.texts(attrExcept), at: it.number(attrStored), origin: readOrigin(it),
+		offset: offset, seal: !it.has(attrBody), body: it.blob(attrBody), except: it.texts(attrExcept), at: it.number(attrStored),
 		over: it.number(attrExpires), before: it.number(attrBefore),
+		origin: eureka.Origin{Service: it.text(attrFrom), ModelType: it.text(attrOfType), ModelID: it.text(attrOfID)},
 	}
 }
 
@@ -63,18 +66,4 @@ func (s stored) retained(r runtime) (eureka.Retained, error) {
 		return eureka.Retained{}, eureka.WrapError(eureka.CodeInternal, err, "a stored message cannot be read")
 	}
 	return eureka.Retained{Cursor: r.cursor(s.offset), Action: m.Action, Event: m.Event, Data: m.Data, TS: m.TS, Origin: s.origin}, nil
-}
-
-// writeOrigin notes where a message's event comes from.
-func writeOrigin(it item, o eureka.Origin) {
-	if o != (eureka.Origin{}) {
-		it[attrFrom] = texts([]string{o.Service, o.ModelType, o.ModelID})
-	}
-}
-
-func readOrigin(it item) eureka.Origin {
-	if parts := it.texts(attrFrom); len(parts) == 3 {
-		return eureka.Origin{Service: parts[0], ModelType: parts[1], ModelID: parts[2]}
-	}
-	return eureka.Origin{}
 }

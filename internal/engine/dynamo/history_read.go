@@ -9,7 +9,11 @@ import (
 // history is eureka.History.
 type history Engine
 
-var errGap = eureka.Errorf(eureka.CodeGap, "messages behind this position are no longer there; fetch the state again")
+// The two kinds of a gap, in the words of the other engine.
+var (
+	errGap     = eureka.Errorf(eureka.CodeGap, "messages behind this position are no longer there; fetch the state again")
+	errForeign = eureka.Errorf(eureka.CodeGap, "the position belongs to no present history of this channel; fetch the state again")
+)
 
 // After implements eureka.History.
 func (h *history) After(ctx context.Context, channelID string, since eureka.Cursor, limit int) (eureka.HistoryPage, error) {
@@ -17,6 +21,9 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 	r, err := e.present(ctx, channelID)
 	if err != nil {
 		return eureka.HistoryPage{}, err
+	}
+	if since.Epoch != r.epoch {
+		return eureka.HistoryPage{}, errForeign
 	}
 	if !r.has(since) {
 		return eureka.HistoryPage{}, errGap

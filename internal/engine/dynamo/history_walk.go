@@ -58,10 +58,14 @@ func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) 
 	began, wait := e.options.Now(), holePause
 	for {
 		hole, err := e.stride(ctx, channelID, r, &w)
-		if err != nil || hole == nil {
+		if err != nil {
 			return w, err
 		}
 		now := e.options.Now()
+		if hole == nil {
+			err = w.finish(r, now)
+			return w, err
+		}
 		// The clock of whoever stored what is behind the hole may be ahead of ours.
 		late := now.Sub(time.UnixMilli(hole.next.at)) > holePatience || now.Sub(began) > 2*holePatience
 		switch {
@@ -81,6 +85,18 @@ func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) 
 			return w, errGap
 		}
 	}
+}
+
+// finish judges what is missing at the end: after a while it was there, or may have been, and was removed.
+func (w *walk) finish(r runtime, now time.Time) error {
+	if !w.end || w.last >= r.head || !r.cleared(now) {
+		return nil
+	}
+	if !w.lenient {
+		return errGap
+	}
+	w.restart(r.head)
+	return nil
 }
 
 // restart drops what was found: it is not contiguous with what comes behind an offset.

@@ -284,7 +284,7 @@ func (s *service) connect(t testing.TB, e *Engine) *wire {
 }
 
 func (s *service) harness() porttest.LiveHarness {
-	h := porttest.LiveHarness{AtOnce: true, Long: 1200}
+	h := porttest.LiveHarness{AtOnce: true, Long: 1200, Remote: true}
 	for _, e := range s.engines {
 		h.Nodes = append(h.Nodes, porttest.LiveNode{
 			Sockets: e.Sockets(), Fanout: e.Fanout(), Sender: e.Sender(), History: e.History(), Channels: e.Channels(),

@@ -65,33 +65,30 @@ type broadcast struct {
 	channelID string
 	shard     int
 	body      []byte
-	except    excluded
 	origin    eureka.Origin
+	except    excluded
 	live      bool // not for those with a replay
 }
 
 // broadcast posts a message. What cannot be posted now is put into the queue. posting is the context of the posts.
 func (e *Engine) broadcast(ctx, posting context.Context, b broadcast, t *tally) error {
-	frames := e.newFrames(b.channelID, b.body, b.origin)
+	frames, who := newFrames(b.channelID, b.body), e.sieve(b.body, b.origin)
 	var again retries
 	var jobs sync.WaitGroup
 	slots := make(chan struct{}, posts)
 	total := 0
 	var fault error
-	for page, err := range e.shardPages(ctx, b.channelID, b.shard) {
+	for page, err := range e.listeners(ctx, b.channelID, b.shard) {
 		if err != nil {
 			fault = err
 			break
 		}
 		total += len(page)
 		for _, s := range page {
-			if b.except.has(s.socketID) || (b.live && s.replaying) {
+			if b.except.has(s.socketID) || (b.live && s.replaying) || !who.passes(s.filter) {
 				continue
 			}
 			frame := frames.of(s)
-			if frame == nil {
-				continue
-			}
 			slots <- struct{}{}
 			jobs.Go(func() {
 				defer func() { <-slots }()

@@ -17,6 +17,7 @@ const (
 	replayLease  = 20 * time.Second // renewed for each page
 	replayUnseen = 15 * time.Second // how long a replay may take to begin behind its task
 	replayQuiet  = 3 * time.Minute  // after which one that has not moved gets a task again
+	holdUpTime   = time.Second      // how long its posts may hold up the shard whose lease it has
 )
 
 // replay sends one socket what it missed on one channel. While the subscriber's item has attrReplay, live delivery passes it by.
@@ -28,7 +29,8 @@ type replay struct {
 	shard               int
 	key                 key
 	at                  uint64 // everything up to this offset was sent
-	name, filter        string
+	name                string
+	filter              filter
 
 	token string    // of this run
 	until time.Time // how long this run may post
@@ -188,8 +190,8 @@ func (p *replay) load(ctx context.Context) (state, error) {
 	case it.text(attrReplayID) != p.id:
 		return over, nil
 	}
-	p.at, p.name, p.filter = it.offset(attrReplay), subscriberOf(it).called(p.channelID), it.text(attrPasses)
-	return under, nil
+	p.at, p.name, p.filter = it.offset(attrReplay), subscriberOf(it).called(p.channelID), filterOf(it)
+	return under, p.e.readFilters(ctx, []*filter{&p.filter})
 }
 
 type progress int
@@ -241,23 +243,20 @@ func (p *replay) page(ctx context.Context) (caughtUp bool, next progress, err er
 	case len(w.found) == 0 && w.last == p.at:
 		return w.end, goOn, nil
 	}
-	next, err = p.send(ctx, r, w)
+	next, err = p.send(ctx, r, w, replayLease)
 	return w.end && p.at == w.last, next, err
 }
 
-// send posts a page and saves how far it came.
-func (p *replay) send(ctx context.Context, r runtime, w walk) (progress, error) {
-	posting, cancel := p.e.within(ctx, p.until)
+// send posts a page, for as long as limit and the right to post allow, and saves how far it came.
+func (p *replay) send(ctx context.Context, r runtime, w walk, limit time.Duration) (progress, error) {
+	limited, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+	posting, cancel := p.e.within(limited, p.until)
 	defer cancel()
 	before := p.at
 	for _, s := range w.found {
-		if slices.Contains(s.except, p.socketID) {
+		if slices.Contains(s.except, p.socketID) || !p.e.sieve(s.body, s.origin).passes(p.filter) {
 			p.at = s.offset
-			continue
-		}
-		f := filter{rules: p.e.options.Rules, facts: protocol.FactsOf(s.body, s.origin)}
-		if !f.passes(p.filter) {
-			p.at = s.offset // no hole: a later resume reads and filters it again
 			continue
 		}
 		frame := protocol.AppendMessage(nil, p.name, protocol.AppendID(slices.Clone(s.body), r.cursor(s.offset).String()))
@@ -330,7 +329,8 @@ func (p *replay) catchUpHolding(ctx context.Context, l *lease) (bool, error) {
 		}
 		w.found = slices.DeleteFunc(w.found, func(s stored) bool { return s.offset > l.mark })
 		w.last = min(w.last, l.mark)
-		if next, err := p.send(ctx, r, w); err != nil || next != goOn || p.at < l.mark {
+		// A socket that takes its frames slowly gets them when everybody else is not waiting for it.
+		if next, err := p.send(ctx, r, w, holdUpTime); err != nil || next != goOn || p.at < l.mark {
 			return false, err
 		}
 	}

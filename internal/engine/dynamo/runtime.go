@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -34,6 +35,7 @@ type runtime struct {
 	began  int64  // epoch milliseconds when it did
 	size   int    // 0: as many as there are
 	limit  int64  // milliseconds; 0: as their own
+	taken  int64  // epoch milliseconds when the head was
 }
 
 func runtimeKey(channelID string) key { return key{"h#" + hash(channelID), "h"} }
@@ -42,7 +44,7 @@ func runtimeOf(it item) runtime {
 	return runtime{
 		shards: max(1, int(it.number(attrShards))), epoch: it.text(attrEpoch), head: uint64(max(0, it.number(attrHead))),
 		size: int(it.number(attrShown)), limit: it.number(attrLimit),
-		base: uint64(max(firstHead, it.number(attrBase))), began: it.number(attrBegan),
+		base: uint64(max(firstHead, it.number(attrBase))), began: it.number(attrBegan), taken: it.number(attrLast),
 	}
 }
 
@@ -52,6 +54,11 @@ func (r runtime) lowest() uint64 {
 		return max(r.head-uint64(r.size), r.base) + 1
 	}
 	return r.base + 1
+}
+
+// cleared reports whether DynamoDB may have removed the newest message, and so every one.
+func (r runtime) cleared(now time.Time) bool {
+	return r.limit > 0 && r.taken > 0 && now.Sub(time.UnixMilli(r.taken+r.limit)) > keptOver
 }
 
 func (r runtime) cursor(offset uint64) eureka.Cursor {

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"eureka"
 	"eureka/internal/awslocal"
+	"eureka/internal/rule"
 )
 
 // shelf is a queue whose tasks wait until the test has them done. It takes nothing from a caller that has been killed.
@@ -62,15 +64,18 @@ type scene struct {
 	next   int
 	gone   []string
 	mu     sync.Mutex
+	rules  *rule.Rules
+	failed atomic.Int64 // evaluations
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, clock: newRunningClock(1), proxy: proxied(t, 1), wires: &wires{}, queue: &shelf{}}
+	s.rules = rule.New(rule.Options{Failed: func(eureka.RuleKind) { s.failed.Add(1) }, Now: s.clock.now})
 	s.queue.dead = func() bool { return s.proxy.Usage().Crashed > 0 }
 	table := newTestTable(t)
 	change := func(o *Options) {
-		o.Now, o.Poster, o.Queue = s.clock.now, s.wires, s.queue
+		o.Now, o.Poster, o.Queue, o.Rules = s.clock.now, s.wires, s.queue, s.rules
 		o.Gone = func(_ context.Context, id string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -215,6 +220,12 @@ func (s *scene) mustSubscribe(w *wire, channel string, since eureka.Cursor) eure
 // crowd gives the first shard of a channel n subscribers.
 func crowd(t *testing.T, e *Engine, ways *wires, channel string, n int) {
 	t.Helper()
+	filteredCrowd(t, e, ways, channel, n, func(int) filter { return filter{} })
+}
+
+// filteredCrowd is crowd with a filter for each.
+func filteredCrowd(t *testing.T, e *Engine, ways *wires, channel string, n int, of func(i int) filter) {
+	t.Helper()
 	var items []item
 	now := e.options.Now()
 	for i := range n {
@@ -222,6 +233,7 @@ func crowd(t *testing.T, e *Engine, ways *wires, channel string, n int) {
 		ways.open(id)
 		it := subscriberKey(channel, 0, id, now.Add(-time.Minute).UnixMilli()).item()
 		it[attrVersion], it[KeyTTL] = number(now.UnixMilli()*1000), number(now.Add(2*time.Hour).Unix())
+		of(i).describe(it)
 		items = append(items, it)
 	}
 	if err := e.table.batchWrite(t.Context(), items, nil); err != nil {

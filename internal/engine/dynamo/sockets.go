@@ -3,6 +3,7 @@ package dynamo
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -64,8 +65,12 @@ func (s *sockets) Remove(ctx context.Context, id string) (eureka.Socket, error) 
 	if err != nil {
 		return eureka.Socket{}, err
 	}
-	for _, m := range mirrors {
-		socket.Subscriptions = append(socket.Subscriptions, subscriptionOf(id, m))
+	if socket.Subscriptions, err = (*Engine)(s).subscriptions(ctx, id, mirrors); err != nil {
+		// Its end is reported all the same.
+		s.options.Log.Warn("the filters of an ended socket could not be read", slog.String("socket", id), slog.Any("error", err))
+		for _, m := range mirrors {
+			socket.Subscriptions = append(socket.Subscriptions, subscriptionOf(id, m))
+		}
 	}
 	return socket, nil
 }

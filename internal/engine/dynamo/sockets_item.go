@@ -20,7 +20,6 @@ const (
 	attrEnded    = "e"  // by which call it is being removed
 	attrEndedAt  = "ea" // epoch milliseconds
 	attrName     = "n"  // of a subscription: where it differs from the channel's id
-	attrPasses   = "f"  // of a subscription: its filter
 	attrShard    = "d"
 	attrVersion  = "v" // of a subscription: grows each time that it is replaced
 	attrReplay   = "p" // of a subscriber: offset up to which its replay has come; it is not live while it is there
@@ -107,11 +106,10 @@ func alive(it item, now int64) bool {
 	return it != nil && !it.has(attrEnded) && (!it.has(attrExpires) || it.number(attrExpires) > now)
 }
 
+// subscriptionOf is without a filter, whose text may have to be read.
 func subscriptionOf(id string, it item) eureka.Subscription {
 	channelID := strings.TrimPrefix(it.text(KeySort), "c#")
-	sub := eureka.Subscription{
-		SocketID: id, ChannelID: channelID, Name: it.text(attrName), Filter: it.text(attrPasses), SubscribedAt: it.number(attrAt),
-	}
+	sub := eureka.Subscription{SocketID: id, ChannelID: channelID, Name: it.text(attrName), SubscribedAt: it.number(attrAt)}
 	if sub.Name == "" {
 		sub.Name = channelID
 	}

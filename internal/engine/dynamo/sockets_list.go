@@ -191,13 +191,16 @@ func (s *sockets) complete(ctx context.Context, page []eureka.Socket, bare bool)
 		at[i] = i
 	}
 	err := each(ctx, parallel, at, func(ctx context.Context, i int) error {
+		var notes []item
 		for it, err := range s.table.items(ctx, query{partition: socketKey(page[i].ID).pk, prefix: "c#", consistent: true}) {
 			if err != nil {
 				return err
 			}
-			page[i].Subscriptions = append(page[i].Subscriptions, subscriptionOf(page[i].ID, it))
+			notes = append(notes, it)
 		}
-		return nil
+		var err error
+		page[i].Subscriptions, err = (*Engine)(s).subscriptions(ctx, page[i].ID, notes)
+		return err
 	})
 	return page, err
 }

@@ -12,6 +12,9 @@ import (
 // maxSubscribeTries bounds how often a subscription begins again because another one of the same socket and channel came between.
 const maxSubscribeTries = 10
 
+// versionsPerMilli is how many versions of subscriptions a millisecond has.
+const versionsPerMilli = 1000
+
 // writing is a subscription to be written. Of two with the same socket and channel the one with the greater version stays, whatever order their steps
 // come in.
 type writing struct {
@@ -22,6 +25,8 @@ type writing struct {
 	shard   int
 	replay  string // id of the replay that has to make it live; "" for a live one
 	from    uint64 // offset behind which the replay begins
+	filter  filter
+	home    string // once it is written: the channel that has taken the subscription's channel's name as its alias; "" mostly
 }
 
 func (w writing) key() key {
@@ -34,6 +39,9 @@ func (s *sockets) Subscribe(ctx context.Context, sub eureka.Subscription) (eurek
 		return eureka.Subscribed{}, err
 	}
 	e := (*Engine)(s)
+	if sub.Filter != "" && e.options.Rules == nil {
+		return eureka.Subscribed{}, eureka.Errorf(eureka.CodeUnavailable, "this service evaluates no filters")
+	}
 	r, err := e.present(ctx, sub.ChannelID)
 	if err != nil {
 		return eureka.Subscribed{}, err
@@ -47,6 +55,15 @@ func (s *sockets) Subscribe(ctx context.Context, sub eureka.Subscription) (eurek
 	w, err := s.write(ctx, r, sub, began.Recovered)
 	if err != nil {
 		return eureka.Subscribed{}, err
+	}
+	if w.home != "" {
+		if err := e.moveOne(ctx, sub.ChannelID, w.home, subscriberOf(w.key().item())); err != nil {
+			return eureka.Subscribed{}, err
+		}
+		sub.ChannelID, w.before = w.home, nil
+		if r, err = e.runtime(ctx, sub.ChannelID); err != nil {
+			return eureka.Subscribed{}, err
+		}
 	}
 	if w.before != nil {
 		// What the subscription of before still gets must come before all that this one does.
@@ -83,11 +100,11 @@ func (s *sockets) write(ctx context.Context, r runtime, sub eureka.Subscription,
 		if replayed {
 			w.from, w.replay = sub.Since.Offset, rand.Text()
 		}
-		if done, err := s.writeOnce(ctx, w); err != nil || done {
+		if done, err := s.writeOnce(ctx, &w); err != nil || done {
 			return w, err
 		}
 	}
-	return writing{}, eureka.Errorf(eureka.CodeUnavailable, "the subscription changes all the time; try again")
+	return writing{}, errChanging()
 }
 
 // prepare reads what a subscription is written on.
@@ -102,16 +119,16 @@ func (s *sockets) prepare(ctx context.Context, r runtime, sub eureka.Subscriptio
 	}
 	w := writing{sub: sub, socket: found[own], before: found[mirror]}
 	// Versions of a subscription that was taken back are not used again: they begin with the time.
-	w.version = max(w.before.number(attrVersion)+1, s.options.Now().UnixMilli()*1000+mathrand.Int64N(1000)) //nolint:gosec // it only tells two apart
+	w.version = max(w.before.number(attrVersion)+1, s.options.Now().UnixMilli()*versionsPerMilli+mathrand.Int64N(versionsPerMilli)) //nolint:gosec // it only tells two apart
 	w.shard = s.chooseShard(ctx, sub.ChannelID, r, w.before)
-	return w, nil
+	w.filter, err = (*Engine)(s).keepFilter(ctx, sub.Filter, w.socket)
+	return w, err
 }
 
-// writeOnce stores both items of a subscription. When the socket ended, or the subscription was taken back, meanwhile, nothing stays. False when another
-// subscribe came between and this one has to begin again.
-func (s *sockets) writeOnce(ctx context.Context, w writing) (bool, error) {
-	own, mirror := socketKey(w.sub.SocketID), mirrorKey(w.sub.SocketID, w.sub.ChannelID)
-	note, entry := w.items(mirror, (*Engine)(s).nowMillis())
+// writeOnce stores both items of a subscription. When the socket ended, the channel was deleted, or the subscription was taken back, meanwhile, nothing
+// stays. False when another subscribe came between and this one has to begin again.
+func (s *sockets) writeOnce(ctx context.Context, w *writing) (bool, error) {
+	note, entry := w.items(mirrorKey(w.sub.SocketID, w.sub.ChannelID), (*Engine)(s).nowMillis())
 	only := absent
 	if w.before != nil {
 		only = condition{expression: "v = :before", values: item{":before": number(w.before.number(attrVersion))}}
@@ -123,12 +140,23 @@ func (s *sockets) writeOnce(ctx context.Context, w writing) (bool, error) {
 	if written, err := s.putVersion(ctx, entry, only); err != nil || !written {
 		return err == nil, err // a later one has replaced it already
 	}
-	found, err := s.table.batchGet(ctx, []key{own, mirror}, true)
+	return s.review(ctx, w)
+}
+
+// review is what writeOnce does once both items are written: what has happened meanwhile may take them back.
+func (s *sockets) review(ctx context.Context, w *writing) (bool, error) {
+	own, mirror, name := socketKey(w.sub.SocketID), mirrorKey(w.sub.SocketID, w.sub.ChannelID), nameKey(w.sub.ChannelID)
+	// Whoever changes the channel looks for subscribers behind the change, so one of the two finds the other.
+	found, err := s.table.batchGet(ctx, []key{own, mirror, name}, true)
 	if err != nil {
 		return false, err
 	}
-	lives := alive(found[own], (*Engine)(s).nowMillis())
+	lives, deleted := alive(found[own], (*Engine)(s).nowMillis()), found[name].number(attrDeletedAt)*versionsPerMilli > w.version
+	if home := found[name]; living(home) && home.text(attrID) != w.sub.ChannelID {
+		w.home = home.text(attrID)
+	}
 	switch {
+	case deleted:
 	case lives && found[mirror].number(attrVersion) >= w.version:
 		return true, nil
 	case lives && found[mirror] != nil:
@@ -140,8 +168,11 @@ func (s *sockets) writeOnce(ctx context.Context, w writing) (bool, error) {
 			return false, err
 		}
 	}
-	if !lives {
+	switch {
+	case !lives:
 		return false, errNoSocket(w.sub.SocketID)
+	case deleted:
+		return false, errNoChannel(w.sub.ChannelID)
 	}
 	return true, nil // an unsubscribe came between, and won
 }
@@ -161,11 +192,9 @@ func (w writing) items(mirror key, now int64) (note, entry item) {
 	note[attrShard], note[attrAt] = number(int64(w.shard)), number(w.sub.SubscribedAt)
 	for _, it := range []item{note, entry} {
 		it[attrVersion] = number(w.version)
+		w.filter.describe(it)
 		if w.sub.Name != w.sub.ChannelID {
 			it[attrName] = text(w.sub.Name)
-		}
-		if w.sub.Filter != "" {
-			it[attrPasses] = text(w.sub.Filter)
 		}
 		if w.socket.has(KeyTTL) {
 			it[KeyTTL] = w.socket[KeyTTL]
@@ -207,10 +236,17 @@ func (s *sockets) sample(ctx context.Context, channelID string, shards int) {
 // Unsubscribe implements eureka.Sockets. Both items go in one transaction: one without the other would be a socket that nobody can unsubscribe, or
 // one that believes it is subscribed.
 func (s *sockets) Unsubscribe(ctx context.Context, socketID, channelID string) error {
-	none := eureka.Errorf(eureka.CodeNotFound, "socket %q is not subscribed to %q", socketID, channelID)
 	if socketID == "" || len(socketID) > eureka.MaxSocketIDLength || eureka.CheckName("channel", channelID) != nil {
-		return none
+		return errNotSubscribed(socketID, channelID)
 	}
+	if err := s.endSubscription(ctx, socketID, channelID, 0); err != nil {
+		return err
+	}
+	return (*Engine)(s).awaitReplay(ctx, socketID, channelID)
+}
+
+// endSubscription is Unsubscribe without the wait for a replay; with before, for subscriptions of earlier versions alone.
+func (s *sockets) endSubscription(ctx context.Context, socketID, channelID string, before int64) error {
 	own, mirror := socketKey(socketID), mirrorKey(socketID, channelID)
 	for range maxSubscribeTries {
 		found, err := s.table.batchGet(ctx, []key{own, mirror}, true)
@@ -218,8 +254,8 @@ func (s *sockets) Unsubscribe(ctx context.Context, socketID, channelID string) e
 			return err
 		}
 		note := found[mirror]
-		if note == nil || found[own] == nil {
-			return none
+		if note == nil || found[own] == nil || (before != 0 && note.number(attrVersion) >= before) {
+			return errNotSubscribed(socketID, channelID)
 		}
 		err = s.table.transact(ctx,
 			step{key: mirror, remove: true, only: condition{expression: "v = :version", values: item{":version": number(note.number(attrVersion))}}},
@@ -228,10 +264,15 @@ func (s *sockets) Unsubscribe(ctx context.Context, socketID, channelID string) e
 		if isRefused(err) {
 			continue // it was replaced meanwhile
 		}
-		if err != nil {
-			return err
-		}
-		return (*Engine)(s).awaitReplay(ctx, socketID, channelID)
+		return err
 	}
+	return errChanging()
+}
+
+func errChanging() error {
 	return eureka.Errorf(eureka.CodeUnavailable, "the subscription changes all the time; try again")
+}
+
+func errNotSubscribed(socketID, channelID string) error {
+	return eureka.Errorf(eureka.CodeNotFound, "socket %q is not subscribed to %q", socketID, channelID)
 }

@@ -21,10 +21,11 @@ type subscriber struct {
 	socketID    string
 	connectedAt int64
 	name        string // "" where the client uses the channel's id
-	filter      string // a rule, "" for none
 	replaying   bool
 	replayID    string
 	moved       int64 // epoch milliseconds when its replay last did
+	version     int64
+	filter      filter
 }
 
 func shardKey(channelID string, shard int) string {
@@ -40,8 +41,9 @@ func subscriberOf(it item) subscriber {
 	k := it.key()
 	at := min(stampDigits, len(k.sk))
 	return subscriber{
-		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName), filter: it.text(attrPasses),
+		key: k, socketID: k.sk[at:], connectedAt: parseStamp(k.sk[:at]), name: it.text(attrName),
 		replaying: it.has(attrReplay), replayID: it.text(attrReplayID), moved: it.number(attrMoved),
+		version: it.number(attrVersion), filter: filterOf(it),
 	}
 }
 
@@ -67,6 +69,24 @@ func (e *Engine) shardPages(ctx context.Context, channelID string, shard int) it
 				if !expired(it, now) {
 					page = append(page, subscriberOf(it))
 				}
+			}
+			if !yield(page, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// listeners is shardPages with the texts of filters, for who has a message for them.
+func (e *Engine) listeners(ctx context.Context, channelID string, shard int) iter.Seq2[[]subscriber, error] {
+	return func(yield func([]subscriber, error) bool) {
+		for page, err := range e.shardPages(ctx, channelID, shard) {
+			if err == nil {
+				filters := make([]*filter, len(page))
+				for i := range page {
+					filters[i] = &page[i].filter
+				}
+				err = e.readFilters(ctx, filters)
 			}
 			if !yield(page, err) || err != nil {
 				return

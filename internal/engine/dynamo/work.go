@@ -27,11 +27,16 @@ func (e *Engine) Work(ctx context.Context, t Task) error {
 	case TaskFanout:
 		posting, cancel := inTime(ctx)
 		defer cancel()
-		return e.broadcast(ctx, posting, broadcast{channelID: t.Channel, shard: t.Shard, body: t.Body, except: excludeHashed(t.Except), origin: t.origin()}, nil)
+		return e.broadcast(ctx, posting, broadcast{
+			channelID: t.Channel, shard: t.Shard, body: t.Body, except: excludeHashed(t.Except),
+			origin: eureka.Origin{Service: t.Service, ModelType: t.ModelType, ModelID: t.ModelID},
+		}, nil)
 	case TaskDeliver:
 		return e.patiently(ctx, t, e.deliver(ctx, t.Channel, t.Shard, workTurns, nil))
 	case TaskReplay:
 		return e.patiently(ctx, t, e.workReplay(ctx, t))
+	case TaskMove:
+		return e.patiently(ctx, t, e.workMove(ctx, t))
 	case TaskSend:
 		return e.workSend(ctx, t)
 	default:

@@ -186,7 +186,7 @@ func suites(t *testing.T, oneServer bool, open opener) {
 		h := porttest.LiveHarness{AtOnce: oneServer}
 		for _, n := range open(t) {
 			h.Nodes = append(h.Nodes, porttest.LiveNode{
-				Sockets: n.engine.Sockets(), Fanout: n.engine.Fanout(), Sender: n.engine.Sender(), Connect: n.dial,
+				Sockets: n.engine.Sockets(), Fanout: n.engine.Fanout(), Sender: n.engine.Sender(), Connect: n.dial, Channels: n.engine.Channels(),
 			})
 		}
 		return h

@@ -224,6 +224,9 @@ func (e *Engine) Requests() eureka.Requests { return e.requests }
 // Credentials returns API keys and revocations.
 func (e *Engine) Credentials() eureka.Credentials { return e.credentials }
 
+// Mocks returns the store of sample events. Its bucket is made when the first one is kept.
+func (e *Engine) Mocks() eureka.Mocks { return &mocks{e} }
+
 // Key returns an API key by its id, from this node's copy.
 func (e *Engine) Key(id string) (eureka.APIKey, bool) { return e.credentials.Key(id) }
 

@@ -100,6 +100,8 @@ type getRequest struct {
 	Batch    int    `json:"batch,omitempty"`
 	MaxBytes int    `json:"max_bytes,omitempty"`
 	LastFor  string `json:"last_by_subj,omitempty"`
+	// StartTime takes the place of Seq: from the first entry that is not older.
+	StartTime *time.Time `json:"start_time,omitempty"`
 }
 
 // enter waits for a turn to read for a client, so that many who come back together do not keep NATS from all else. What live delivery reads
@@ -115,9 +117,14 @@ func (h *history) enter(ctx context.Context) (leave func(), err error) {
 
 // read returns up to limit entries of a channel behind the sequence after, and how many more there are.
 func (h *history) read(ctx context.Context, channelID string, after uint64, limit int) (entries []entry, pending int, err error) {
+	return h.get(ctx, getRequest{Seq: after + 1, Next: h.subject(channelID), Batch: limit, MaxBytes: readBytes})
+}
+
+// get returns the entries that a batch request asks for, and how many more there are.
+func (h *history) get(ctx context.Context, asked getRequest) (entries []entry, pending int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	request, err := json.Marshal(getRequest{Seq: after + 1, Next: h.subject(channelID), Batch: limit, MaxBytes: readBytes})
+	request, err := json.Marshal(asked)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -73,7 +73,7 @@ func (g *Gateway) send(c *connection, text []byte) error {
 	}
 	c.active(g.options.Now())
 	if c.member != nil {
-		c.member.got(len(text), g.options.Now())
+		c.member.got(c, text, g.options.Now())
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (g *Gateway) finish(c *connection, how ending) bool {
 	g.options.Meter.Add(meter.Ends, 1)
 	g.options.Meter.Add(meter.ConnectionMn, now.Sub(c.connectedAt).Minutes())
 	if c.member != nil {
-		c.member.left()
+		c.member.left(c)
 	}
 	if how.silent {
 		return false

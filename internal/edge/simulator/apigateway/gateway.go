@@ -51,7 +51,7 @@ type Gateway struct {
 	cancel   context.CancelFunc
 	connects *bucket
 	requests *bucket
-	crowd    crowd
+	crowd    *crowd
 
 	mu          sync.Mutex
 	connections map[string]*connection
@@ -71,6 +71,7 @@ func New(o Options) *Gateway {
 		connects:    newBucket(o.Limits.ConnectRate, o.Limits.ConnectBurst),
 		requests:    newBucket(o.Limits.RequestRate, o.Limits.RequestBurst),
 		connections: map[string]*connection{},
+		crowd:       newCrowd(),
 	}
 	g.base, g.cancel = context.WithCancel(context.Background())
 	o.Meter.Live(func(add func(meter.Counter, float64)) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -415,14 +417,43 @@ func TestCrowd(t *testing.T) {
 	if s.Sockets != 8 || s.Refused != 2 || s.Messages != 8 || s.Bytes != 40 || s.Last.Before(s.First) || s.First.IsZero() {
 		t.Errorf("%+v", s)
 	}
-	if s = w.Crowd(false); s.Messages != 0 || s.Sockets != 8 {
+	if s.Least != 1 || s.Doubles != 0 || s.Orders != 1 {
+		t.Errorf("each got one message, the same: %+v", s)
+	}
+	if s = w.Crowd(false); s.Messages != 0 || s.Sockets != 8 || s.Least != 0 || s.Orders != 1 {
 		t.Errorf("after a reset: %+v", s)
 	}
+	checkOrders(t, w, slices.Sorted(maps.Keys(seen)))
 	w.Leave(3)
 	if e := w.events(); len(e) != 8+2+8 || e[17].RequestContext.RouteKey != "$disconnect" {
 		t.Errorf("%d events", len(e))
 	}
-	if s = w.Crowd(false); s.Sockets != 0 {
+	if s = w.Crowd(false); s.Sockets != 0 || s.Least != 0 || s.Orders != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// checkOrders: the crowd tells who got the fewest different messages, how many came again, and how many sequences there were.
+func checkOrders(t *testing.T, w *world, ids []string) {
+	t.Helper()
+	say := func(id string, texts ...string) {
+		for _, text := range texts {
+			if err := w.post(id, text); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, id := range ids[:6] {
+		say(id, "one", "two")
+	}
+	say(ids[6], "one", "one", "two") // what comes again does not count
+	say(ids[7], "two", "one")
+	if s := w.Crowd(false); s.Messages != 17 || s.Least != 2 || s.Doubles != 1 || s.Orders != 2 {
+		t.Errorf("%+v", s)
+	}
+	say(ids[0], "three")
+	say(ids[7], "two", "one")
+	if s := w.Crowd(false); s.Least != 2 || s.Doubles != 3 || s.Orders != 3 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -1,0 +1,236 @@
+package subject
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eureka"
+	"eureka/internal/source"
+)
+
+// How the consumer behaves. Who wants it otherwise makes the consumer first; one that is there is used as it is.
+const (
+	ackWait    = 30 * time.Second // until a message of a node that does not answer comes again
+	maxPending = 256              // messages under way on all nodes
+	maxDeliver = 20               // tries of one message; it stays in the stream
+	pinned     = 15 * time.Second // until another node takes over from one that asks for nothing more
+	pullExpiry = 5 * time.Second
+	firstAgain = time.Second // until a message that failed comes again; doubled each time
+	lastAgain  = time.Minute
+	bindAgain  = time.Second // until a stream that is not there is looked for again; doubled each time
+	bindLater  = 15 * time.Second
+	apiTimeout = 5 * time.Second
+)
+
+// group is the priority group in which one node takes all messages at a time, so that each model's events stay in order.
+const group = "events"
+
+// stream is the taking of events from a stream.
+type stream struct {
+	events *Events
+	js     jetstream.JetStream
+	ended  chan struct{} // no consumer will be bound any more
+	once   sync.Once
+	bound  sync.WaitGroup
+
+	mu      sync.Mutex
+	current jetstream.ConsumeContext
+	working map[jetstream.Msg]struct{}
+}
+
+func (e *Events) consume() error {
+	js, err := jetstream.New(e.nc)
+	if err != nil {
+		return eureka.WrapError(eureka.CodeInternal, err, "JetStream cannot be used")
+	}
+	if e.options.ackWait == 0 {
+		e.options.ackWait = ackWait
+	}
+	e.stream = &stream{events: e, js: js, ended: make(chan struct{}), working: map[jetstream.Msg]struct{}{}}
+	e.stream.bound.Go(e.stream.run)
+	go e.stream.keep()
+	return nil
+}
+
+// run binds to the consumer, and again whenever it or its stream has gone, until the end.
+func (s *stream) run() {
+	for wait := bindAgain; ; {
+		gone, err := s.bind()
+		if err == nil {
+			wait = bindAgain
+			select {
+			case <-gone:
+				s.events.log.Warn("the consumer of events has gone; it is made again")
+			case <-s.ended:
+				return
+			}
+			continue
+		}
+		s.events.log.Warn("the stream of events cannot be read yet", slog.String("stream", s.events.options.Stream), slog.Any("error", err))
+		timer := time.NewTimer(wait + rand.N(wait)) //nolint:gosec // jitter
+		select {
+		case <-timer.C:
+		case <-s.ended:
+			timer.Stop()
+			return
+		}
+		wait = min(wait*2, bindLater)
+	}
+}
+
+// bind begins to take messages. gone is closed when the consumer has ended.
+func (s *stream) bind() (gone <-chan struct{}, err error) {
+	ctx, cancel := context.WithTimeout(s.events.ctx, apiTimeout)
+	defer cancel()
+	consumer, err := s.consumer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config := consumer.CachedInfo().Config
+	options := []jetstream.PullConsumeOpt{
+		jetstream.PullMaxMessages(maxPending), jetstream.PullExpiry(pullExpiry), jetstream.ConsumeErrHandler(func(consuming jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, nats.ErrNoResponders) {
+				consuming.Stop()
+			}
+			s.events.log.Debug("taking events from the stream", slog.Any("error", err))
+		}),
+	}
+	if len(config.PriorityGroups) > 0 {
+		options = append(options, jetstream.PullPriorityGroup(config.PriorityGroups[0]))
+	}
+	consuming, err := consumer.Consume(s.receive, options...)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.current = consuming
+	s.mu.Unlock()
+	return consuming.Closed(), nil
+}
+
+// consumer is the durable one, made unless it is there.
+func (s *stream) consumer(ctx context.Context) (jetstream.Consumer, error) {
+	o := s.events.options
+	consumer, err := s.js.Consumer(ctx, o.Stream, o.Name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = s.js.CreateConsumer(ctx, o.Stream, jetstream.ConsumerConfig{
+			Durable: o.Name, FilterSubject: o.Subject, AckPolicy: jetstream.AckExplicitPolicy, AckWait: o.ackWait, MaxAckPending: maxPending, MaxDeliver: maxDeliver,
+			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: pinned,
+			Description: "events for Eureka Sockets",
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if consumer.CachedInfo().Config.AckPolicy != jetstream.AckExplicitPolicy {
+		return nil, eureka.Errorf(eureka.CodeInvalid, "the consumer %s of the stream %s does not want each message acknowledged (AckExplicit)", o.Name, o.Stream)
+	}
+	return consumer, nil
+}
+
+// receive gives the events of a message their place, and returns to the next message while they are routed.
+func (s *stream) receive(msg jetstream.Msg) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		s.events.log.Error("a message of the stream says nothing of its place", slog.Any("error", err))
+		return
+	}
+	s.mu.Lock()
+	s.working[msg] = struct{}{}
+	s.mu.Unlock()
+	wait := s.events.start(msg.Data(), msg.Headers(), sequenceID(meta))
+	s.events.begun.Go(func() {
+		out := wait()
+		s.mu.Lock()
+		delete(s.working, msg)
+		s.mu.Unlock()
+		s.settle(msg, meta, out.Err)
+	})
+}
+
+// settle acknowledges what was accepted. What never can be is ended, and what could not be for now is given back for a while.
+func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err error) {
+	var said error
+	switch {
+	case err == nil:
+		said = msg.Ack()
+	case source.Refused(err):
+		s.events.log.Error("an event of the stream is refused and stays there", slog.Uint64("sequence", meta.Sequence.Stream), slog.Any("error", err))
+		said = msg.TermWithReason(string(eureka.CodeOf(err)))
+	default:
+		again := min(firstAgain<<min(meta.NumDelivered-1, 10), lastAgain)
+		s.events.log.Warn("an event of the stream could not be accepted for now", slog.Uint64("sequence", meta.Sequence.Stream),
+			slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
+		said = msg.NakWithDelay(again + rand.N(again/2)) //nolint:gosec // jitter
+	}
+	if said != nil {
+		s.events.log.Warn("a message of the stream could not be settled; it comes again and counts once", slog.Any("error", said))
+	}
+}
+
+// keep tells NATS of what is still worked on, so that it does not give it to another node.
+func (s *stream) keep() {
+	tick := time.NewTicker(s.events.options.ackWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.events.ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		working := make([]jetstream.Msg, 0, len(s.working))
+		for msg := range s.working {
+			working = append(working, msg)
+		}
+		s.mu.Unlock()
+		for _, msg := range working {
+			if err := msg.InProgress(); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+				s.events.log.Debug("NATS cannot be told that an event is worked on", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// drain takes nothing more from the server, and returns when what has come is under way.
+func (s *stream) drain() {
+	s.once.Do(func() { close(s.ended) })
+	s.bound.Wait()
+	s.mu.Lock()
+	current := s.current
+	s.mu.Unlock()
+	if current != nil {
+		current.Drain()
+		select {
+		case <-current.Closed():
+		case <-s.events.ctx.Done():
+		}
+	}
+}
+
+// answer tells a requester what became of its events.
+func (e *Events) answer(msg *nats.Msg, out source.Outcome) {
+	a := answer{Accepted: out.Accepted, Channels: out.Channels}
+	if a.Channels == nil {
+		a.Channels = []string{}
+	}
+	if out.Err != nil {
+		code := eureka.CodeOf(out.Err)
+		a.Error = &fault{Code: code, Message: eureka.MessageOf(out.Err), Retry: code.Outcome().Retry}
+	}
+	text, err := json.Marshal(a)
+	if err == nil {
+		err = msg.Respond(text)
+	}
+	if err != nil {
+		e.log.Warn("an answer could not be sent", slog.Any("error", err))
+	}
+}
