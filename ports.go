@@ -26,6 +26,13 @@ type Channels interface {
 	List(ctx context.Context, q ChannelQuery) (Page[Channel], error)
 }
 
+// ModelChannels is an optional capability of Channels: what routing asks for, at a cost that does not grow with other channels.
+type ModelChannels interface {
+	// ChannelsOf returns the living channels of a service and model type, those of every model id and, when there is one, those of the model's id; ordered
+	// by id. A caller sees its own finished writes.
+	ChannelsOf(ctx context.Context, model Origin) ([]Channel, error)
+}
+
 // Sockets knows who is connected and who listens to what, on every node. Writes concern sockets of the calling node or function.
 //
 // Errors: CodeInvalid, CodeNotFound, CodeConflict, CodeUnavailable.

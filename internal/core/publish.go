@@ -216,6 +216,13 @@ func (c *Core) targets(ctx context.Context, ev eureka.Event) ([]target, error) {
 // declared calls found for each declared channel of the event's service and model, once: those without a model id and
 // those with the event's.
 func (c *Core) declared(ctx context.Context, ev eureka.Event, found func(eureka.Channel)) error {
+	if index, ok := c.ports.Channels.(eureka.ModelChannels); ok {
+		channels, err := index.ChannelsOf(ctx, eureka.Origin{Service: ev.Service, ModelType: ev.ModelType, ModelID: ev.ModelID})
+		for _, ch := range channels {
+			found(ch)
+		}
+		return err
+	}
 	conditions := []eureka.Condition{{Field: "modelId", Match: eureka.Missing}}
 	if ev.ModelID != "" {
 		conditions = append(conditions, eureka.Condition{Field: "modelId", Values: []string{ev.ModelID}})

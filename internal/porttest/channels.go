@@ -59,6 +59,7 @@ func Channels(t *testing.T, newHarness func(t *testing.T) ChannelsHarness) {
 		{"FieldLimits", channelsFieldLimits},
 		{"Unicode", channelsUnicode},
 		{"History", channelsHistory},
+		{"Rules", channelsRules},
 		{"ConcurrentCreates", channelsConcurrentCreates},
 		{"ConcurrentUpdates", channelsConcurrentUpdates},
 		{"ConcurrentAlias", channelsConcurrentAlias},

@@ -22,6 +22,7 @@ type replica struct {
 	names  sync.Map // id or alias → *eureka.Channel, never changed once stored
 	keys   map[string]key
 	views  map[string]*eureka.Channel // by id: what is in names
+	models models
 	table  *table
 	broken bool // the table must be built again
 
@@ -45,7 +46,7 @@ func newReplica(ctx context.Context) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &replica{keys: map[string]key{}, views: map[string]*eureka.Channel{}, table: t}, nil
+	return &replica{keys: map[string]key{}, views: map[string]*eureka.Channel{}, models: models{channels: map[eureka.Origin]map[string]*eureka.Channel{}}, table: t}, nil
 }
 
 func (r *replica) close() { r.table.close() }
@@ -178,6 +179,7 @@ func (r *replica) derive(changes []change, id string) []change {
 	if now != nil && now.Alias != "" {
 		r.names.Store(now.Alias, now)
 	}
+	r.models.change(old, now)
 	return append(changes, change{old: old, new: now})
 }
 

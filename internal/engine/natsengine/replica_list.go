@@ -29,7 +29,7 @@ const (
 	boolColumn
 )
 
-const selectChannels = `SELECT id, alias, service, model_type, model_id, name, descr, presence, history_size, history_ttl, created_at, updated_at, revision FROM channels`
+const selectChannels = `SELECT id, alias, service, model_type, model_id, name, descr, presence, history_size, history_ttl, created_at, updated_at, revision, rules FROM channels`
 
 // clause is a part of a statement with the values for its question marks.
 type clause struct {
@@ -124,12 +124,16 @@ func (t *table) items(ctx context.Context, c clause) ([]eureka.Channel, error) {
 
 func scanChannel(rows *sql.Rows, ch *eureka.Channel) error {
 	var history eureka.Retention
+	var text string
 	err := rows.Scan(&ch.ID, &ch.Alias, &ch.Service, &ch.ModelType, &ch.ModelID, &ch.Name, &ch.Desc, &ch.Presence,
-		&history.Size, (*int64)(&history.TTL), &ch.CreatedAt, &ch.UpdatedAt, &ch.Revision)
+		&history.Size, (*int64)(&history.TTL), &ch.CreatedAt, &ch.UpdatedAt, &ch.Revision, &text)
 	if history.Size != 0 {
 		ch.History = &history
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return readRules(text, ch)
 }
 
 // filter makes the condition of a query. It reports false when nothing can match.

@@ -30,7 +30,7 @@ var tableSchema = []string{
 		row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, alias TEXT NOT NULL, service TEXT NOT NULL, model_type TEXT NOT NULL,
 		model_id TEXT NOT NULL, name TEXT NOT NULL, descr TEXT NOT NULL, presence INTEGER NOT NULL,
 		history_size INTEGER NOT NULL, history_ttl INTEGER NOT NULL, created_at INTEGER NOT NULL,
-		updated_at INTEGER NOT NULL, revision INTEGER NOT NULL)`,
+		updated_at INTEGER NOT NULL, revision INTEGER NOT NULL, rules TEXT NOT NULL)`,
 	`CREATE INDEX by_model ON channels (service, model_type, model_id, id)`,
 	`CREATE INDEX by_model_type ON channels (model_type, id)`,
 	`CREATE INDEX by_model_id ON channels (model_id, id)`,
@@ -46,8 +46,8 @@ var tableSchema = []string{
 // full-text index write all it has each time, which takes the replay twice as long.
 const (
 	rowColumns = `INTO channels (row, id, alias, service, model_type, model_id, name, descr, presence, history_size, history_ttl,
-		created_at, updated_at, revision)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		created_at, updated_at, revision, rules)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	wordColumns = `INTO words (rowid, id, alias, service, model_type, model_id, name, descr) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 
 	insertRow    = `INSERT ` + rowColumns
@@ -160,7 +160,7 @@ func (t *table) writeOne(ctx context.Context, c change) error {
 		history = *ch.History
 	}
 	err := t.exec(ctx, writeRow, row, ch.ID, ch.Alias, ch.Service, ch.ModelType, ch.ModelID, ch.Name, ch.Desc,
-		ch.Presence, history.Size, int64(history.TTL), ch.CreatedAt, ch.UpdatedAt, int64(ch.Revision)) //nolint:gosec // a stream sequence is far below 2^63
+		ch.Presence, history.Size, int64(history.TTL), ch.CreatedAt, ch.UpdatedAt, int64(ch.Revision), rulesText(ch)) //nolint:gosec // a stream sequence is far below 2^63
 	if err != nil || known && c.old != nil && sameWords(c.old, ch) {
 		return err
 	}
