@@ -39,8 +39,24 @@ type Client struct {
 // Channel is a channel as the service shows it.
 type Channel struct {
 	eureka.Channel
-	Subscribed *int `json:"subscribed,omitempty"` // live subscribers; nil when the service could not count them
-	Messages   *int `json:"messages,omitempty"`   // about how many it retains; nil without history, or when the service could not tell
+	Subscribed *int         `json:"subscribed,omitempty"` // live subscribers; nil when the service could not count them
+	LastError  *RuleFailure `json:"lastError,omitempty"`  // of its rules, as the node saw that answered; nil for none
+	Messages   *int         `json:"messages,omitempty"`   // about how many it retains; nil without history, or when the service could not tell
+}
+
+// RuleFailure is the last failure of one of a channel's rules.
+type RuleFailure struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	At      int64  `json:"at"` // epoch milliseconds
+}
+
+// RuleTrial is what a rule makes of a sample.
+type RuleTrial struct {
+	Valid   bool            `json:"valid"`
+	Error   string          `json:"error,omitempty"`   // of the rule, with line and column, or on the sample
+	Result  json.RawMessage `json:"result,omitempty"`  // on the sample
+	Missing string          `json:"missing,omitempty"` // a field that the sample lacks
 }
 
 // Socket is a socket as the service shows it. Times are epoch milliseconds.
@@ -139,6 +155,12 @@ func (c *Client) CreateChannel(ctx context.Context, id string, fields map[string
 	}
 	var out Channel
 	return out, c.call(ctx, http.MethodPost, c.path("channels", id), nil, fields, &out)
+}
+
+// CheckRule tries a rule on a sample, the body of POST /rules/check.
+func (c *Client) CheckRule(ctx context.Context, request map[string]any) (RuleTrial, error) {
+	var out RuleTrial
+	return out, c.call(ctx, http.MethodPost, c.path("rules", "check"), nil, request, &out)
 }
 
 // Channels lists channels; the query's parameters are those of GET /channels.

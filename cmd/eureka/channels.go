@@ -25,6 +25,8 @@ type channelFields struct {
 	ModelID   *string `name:"model-id" help:"One model alone."`
 	Name      *string `help:"A name for people."`
 	Desc      *string `help:"A description for people."`
+	Filter    *string `help:"A rule: which messages come to the channel, such as 'data.total > 100'."`
+	Transform *string `help:"A rule: what takes the place of a message's data, such as '{\"id\": data.id}'."`
 	Presence  *bool   `help:"Subscribers see who joins and leaves." negatable:""`
 
 	History    *bool   `help:"Keep the newest messages, for clients that were away." negatable:""`
@@ -36,6 +38,7 @@ func (f channelFields) given() map[string]any {
 	fields := map[string]any{}
 	for key, value := range map[string]*string{
 		"alias": f.Alias, "service": f.Service, "modelType": f.ModelType, "modelId": f.ModelID, "name": f.Name, "desc": f.Desc,
+		"filter": f.Filter, "transform": f.Transform,
 	} {
 		if value != nil {
 			fields[key] = *value
@@ -209,13 +212,23 @@ func (s *session) showChannel(ch client.Channel, err error) error {
 		{"name", ch.Name},
 		{"desc", ch.Desc},
 		{"presence", strconv.FormatBool(ch.Presence)},
+		{"filter", ch.Filter},
+		{"transform", ch.Transform},
 		{"history", retention(ch.History)},
+		{"last error", failure(ch.LastError)},
 		{"subscribed", count(ch.Subscribed)},
 		{"messages", kept(ch)},
 		{"revision", strconv.FormatUint(ch.Revision, 10)},
 		{"created", moment(ch.CreatedAt)},
 		{"updated", moment(ch.UpdatedAt)},
 	})
+}
+
+func failure(f *client.RuleFailure) string {
+	if f == nil {
+		return "none"
+	}
+	return f.Kind + ", " + moment(f.At) + ": " + f.Message
 }
 
 func retention(r *eureka.Retention) string {

@@ -33,6 +33,7 @@ type cli struct {
 	Listen     listenCmd     `cmd:"" help:"Print the messages of channels as they come."`
 	History    historyCmd    `cmd:"" help:"Print the messages that a channel retains."`
 	Channels   channelsCmd   `cmd:"" help:"Create, list, show, update and delete channels."`
+	Rules      rulesCmd      `cmd:"" help:"Try rules."`
 	Sockets    socketsCmd    `cmd:"" help:"List, show, message and disconnect live sockets."`
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Revoke     revokeCmd     `cmd:"" help:"Revoke a token, or all credentials of a user."`

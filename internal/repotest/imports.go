@@ -34,6 +34,7 @@ func Rules() []Rule {
 		{"eureka/internal/engine/...", []string{"eureka/internal/gateway", "eureka/internal/core", "eureka/internal/httpapi", "eureka/internal/app"}, false, "an engine knows the ports"},
 		{"eureka/internal/porttest", []string{"eureka/internal/engine", "eureka/internal/gateway", "eureka/internal/core"}, false, "a suite knows an engine through the port"},
 		{"eureka/client", []string{"eureka/internal/", "github.com/nats-io/", "modernc.org/sqlite"}, false, "a client is not the service"},
+		{"eureka/internal/rule", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/edge", "eureka/internal/httpapi", "eureka/internal/engine"), false, "rules see their subject alone"},
 		{"eureka/internal/intake", append(slices.Clone(heavy), "eureka/internal/core", "eureka/internal/edge", "eureka/internal/source", "github.com/aws/", "github.com/cloudevents/sdk-go/v2/protocol", "github.com/cloudevents/sdk-go/v2/client"), false, "decoding is pure"},
 		{"eureka/internal/mock", append(slices.Clone(heavy), "eureka/internal/httpapi", "eureka/internal/edge", "eureka/internal/app"), false, "it plays through the core alone"},
 		{"eureka/internal/edge/apigw", nats, false, "a function starts small"},
