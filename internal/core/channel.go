@@ -103,20 +103,25 @@ func (c *Core) UpdateChannel(ctx context.Context, who eureka.Identity, name stri
 		updated, err := c.ports.Channels.Update(ctx, ch)
 		switch {
 		case err == nil:
-			if p.changesRules() {
-				c.failures.forget(updated.ID)
-			}
-			if p.History != nil && updated.History == nil {
-				// Were it switched on again, what was published in between would be a hole that nobody notices.
-				if err := c.ports.History.Forget(context.WithoutCancel(ctx), updated.ID); err != nil {
-					return ChannelView{}, eureka.WrapError(eureka.CodeUnavailable, err, "history is switched off, but what was retained could not be removed; try again")
-				}
-			}
-			return c.view(ctx, updated), nil
+			return c.updated(ctx, p, updated)
 		case eureka.CodeOf(err) != eureka.CodeConflict || p.Revision != 0 || try == maxUpdateTries || !c.moved(ctx, ch):
 			return ChannelView{}, err
 		}
 	}
+}
+
+// updated does what follows from a change that was made.
+func (c *Core) updated(ctx context.Context, p ChannelPatch, ch eureka.Channel) (ChannelView, error) {
+	if p.changesRules() {
+		c.failures.forget(ch.ID)
+	}
+	if p.History != nil && ch.History == nil {
+		// Were it switched on again, what was published in between would be a hole that nobody notices.
+		if err := c.ports.History.Forget(context.WithoutCancel(ctx), ch.ID); err != nil {
+			return ChannelView{}, eureka.WrapError(eureka.CodeUnavailable, err, "history is switched off, but what was retained could not be removed; try again")
+		}
+	}
+	return c.view(ctx, ch), nil
 }
 
 // moved reports whether another writer changed the channel since it was read; a conflict without that is about the alias and stays.

@@ -57,35 +57,10 @@ func (e *encoder) value(v any, depth int) {
 		e.err = errSize
 		return
 	}
+	if e.scalar(v) {
+		return
+	}
 	switch v := v.(type) {
-	case nil, types.Null:
-		e.b = append(e.b, "null"...)
-	case bool:
-		e.b = strconv.AppendBool(e.b, v)
-	case types.Bool:
-		e.b = strconv.AppendBool(e.b, bool(v))
-	case int64:
-		e.b = strconv.AppendInt(e.b, v, 10)
-	case types.Int:
-		e.b = strconv.AppendInt(e.b, int64(v), 10)
-	case uint64:
-		e.b = strconv.AppendUint(e.b, v, 10)
-	case types.Uint:
-		e.b = strconv.AppendUint(e.b, uint64(v), 10)
-	case float64:
-		e.float(v)
-	case types.Double:
-		e.float(float64(v))
-	case string:
-		e.text(v)
-	case types.String:
-		e.text(string(v))
-	case types.Bytes:
-		e.text(base64.StdEncoding.EncodeToString(v))
-	case types.Timestamp:
-		e.text(v.UTC().Format(time.RFC3339Nano))
-	case types.Duration:
-		e.text(strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s")
 	case map[string]any:
 		e.native(v, depth)
 	case []any:
@@ -99,15 +74,58 @@ func (e *encoder) value(v any, depth int) {
 			return
 		}
 		e.list(int(n), func(i int) any { return v.Get(types.Int(i)) }, depth)
+	case *types.Err:
+		e.err = v
 	case ref.Val:
-		if err, failed := v.(*types.Err); failed {
-			e.err = err
-			return
-		}
 		e.err = errors.New("the result has a " + v.Type().TypeName() + ", which JSON cannot say")
 	default:
 		e.err = errors.New("the result has a value that JSON cannot say")
 	}
+}
+
+// scalar writes a value that is neither a list nor a map. It reports false for those.
+func (e *encoder) scalar(v any) bool {
+	switch v := v.(type) {
+	case nil, types.Null:
+		e.b = append(e.b, "null"...)
+	case bool:
+		e.b = strconv.AppendBool(e.b, v)
+	case types.Bool:
+		e.b = strconv.AppendBool(e.b, bool(v))
+	case string:
+		e.text(v)
+	case types.String:
+		e.text(string(v))
+	case types.Bytes:
+		e.text(base64.StdEncoding.EncodeToString(v))
+	case types.Timestamp:
+		e.text(v.UTC().Format(time.RFC3339Nano))
+	case types.Duration:
+		e.text(strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s")
+	default:
+		return e.number(v)
+	}
+	return true
+}
+
+func (e *encoder) number(v any) bool {
+	switch v := v.(type) {
+	case int64:
+		e.b = strconv.AppendInt(e.b, v, 10)
+	case types.Int:
+		e.b = strconv.AppendInt(e.b, int64(v), 10)
+	case uint64:
+		e.b = strconv.AppendUint(e.b, v, 10)
+	case types.Uint:
+		e.b = strconv.AppendUint(e.b, uint64(v), 10)
+	case float64:
+		e.float(v)
+	case types.Double:
+		e.float(float64(v))
+	default:
+		return false
+	}
+	return true
 }
 
 func (e *encoder) float(f float64) {

@@ -59,47 +59,50 @@ func decodeEnvelope(payload []byte) (envelope, error) {
 		return envelope{}, malformed
 	}
 	var e envelope
-	rest := payload[1:]
-	number := func(limit uint64) (int, bool) {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 || v > limit {
-			return 0, false
-		}
-		rest = rest[n:]
-		return int(v), true //nolint:gosec // at most limit
-	}
-	text := func(limit uint64) (string, bool) {
-		length, ok := number(limit)
-		if !ok || length > len(rest) {
-			return "", false
-		}
-		s := string(rest[:length])
-		rest = rest[length:]
-		return s, true
-	}
-	count, ok := number(eureka.MaxExcept)
-	if !ok {
-		return envelope{}, malformed
-	}
-	for range count {
-		id, ok := text(eureka.MaxSocketIDLength)
-		if !ok || id == "" {
+	r := envelopeReader{rest: payload[1:]}
+	for range r.number(eureka.MaxExcept) {
+		id := r.text(eureka.MaxSocketIDLength)
+		if r.failed || id == "" {
 			return envelope{}, malformed
 		}
 		e.except = append(e.except, id)
 	}
 	if payload[0] == envelopeOrigin {
-		var ok1, ok2, ok3 bool
-		e.origin.Service, ok1 = text(eureka.MaxServiceLength)
-		e.origin.ModelType, ok2 = text(eureka.MaxModelTypeLength)
-		e.origin.ModelID, ok3 = text(eureka.MaxModelIDLength)
-		if !ok1 || !ok2 || !ok3 {
-			return envelope{}, malformed
+		e.origin = eureka.Origin{
+			Service: r.text(eureka.MaxServiceLength), ModelType: r.text(eureka.MaxModelTypeLength), ModelID: r.text(eureka.MaxModelIDLength),
 		}
 	}
-	if len(rest) == 0 || len(rest) > eureka.MaxFrameBytes {
+	if r.failed || len(r.rest) == 0 || len(r.rest) > eureka.MaxFrameBytes {
 		return envelope{}, malformed
 	}
-	e.body = rest
+	e.body = r.rest
 	return e, nil
+}
+
+// envelopeReader reads the parts of an envelope. Once it has failed, what it returns means nothing.
+type envelopeReader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *envelopeReader) number(limit int) int {
+	v, n := binary.Uvarint(r.rest)
+	if r.failed || n <= 0 || v > uint64(limit) { //nolint:gosec // a constant
+		r.failed = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return int(v) //nolint:gosec // at most limit
+}
+
+//nolint:unparam // that these limits are the same today is no rule
+func (r *envelopeReader) text(limit int) string {
+	length := r.number(limit)
+	if r.failed || length > len(r.rest) {
+		r.failed = true
+		return ""
+	}
+	s := string(r.rest[:length])
+	r.rest = r.rest[length:]
+	return s
 }
