@@ -1,0 +1,99 @@
+package core_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"eureka"
+	"eureka/internal/core"
+	"eureka/internal/engine/natsengine"
+	"eureka/internal/gateway"
+	"eureka/internal/rule"
+)
+
+// benchService is the core on the real engine; sockets that are added have no connection, so that nothing is sent.
+type benchService struct {
+	*core.Core
+	sockets eureka.Sockets
+}
+
+func newBenchService(b *testing.B) benchService {
+	b.Helper()
+	rules := rule.New(rule.Options{})
+	hub := gateway.NewHub(gateway.HubOptions{NewSelector: func() gateway.Selector { return rules.NewSet() }})
+	engine, err := natsengine.Open(b.Context(), natsengine.Options{
+		DataDir: b.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Rules: rules, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = engine.Close(b.Context()) })
+	c, err := core.New(core.Options{
+		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials()},
+		Node:  node, AllowUndeclared: true, MaxSubscriptions: 3, Rules: rules, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return benchService{c, engine.Sockets()}
+}
+
+// BenchmarkRoute routes events to 1, 100 and 10,000 declared channels among all of those.
+func BenchmarkRoute(b *testing.B) {
+	s := newBenchService(b)
+	sizes := []int{1, 100, 10_000}
+	for _, size := range sizes {
+		for range size {
+			if _, err := s.CreateChannel(b.Context(), eureka.Everyone(""), eureka.Channel{Service: "orders", ModelType: fmt.Sprint("model", size)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			ev := eureka.Event{Service: "orders", ModelType: fmt.Sprint("model", size), Event: "create", Data: json.RawMessage(`{"id":42}`)}
+			for b.Loop() {
+				r, err := s.Route(b.Context(), eureka.Everyone(""), ev)
+				if err != nil || len(r.Channels) != size {
+					b.Fatalf("%d channels, %v", len(r.Channels), err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// BenchmarkPublishFiltered publishes on a channel whose subscribers have as many filters of equality, of which one passes, and on one with a
+// subscriber that has none.
+func BenchmarkPublishFiltered(b *testing.B) {
+	s := newBenchService(b)
+	filters := 0
+	for _, size := range []int{0, 1, 10_000} {
+		channel := fmt.Sprint("filters-", size)
+		for i := range max(1, size) {
+			filters++
+			id := fmt.Sprint("socket", filters)
+			sub := eureka.Subscription{SocketID: id, ChannelID: channel, Name: channel}
+			if size > 0 {
+				sub.Filter = fmt.Sprintf(`data.userId == "user-%d"`, i)
+			}
+			if err := s.sockets.Add(b.Context(), eureka.Socket{ID: id, Node: node}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := s.sockets.Subscribe(b.Context(), sub); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			r := core.PublishRequest{Channel: channel, Event: "create", Data: json.RawMessage(`{"userId":"user-0","total":120,"status":"paid"}`)}
+			for b.Loop() {
+				if _, err := s.Publish(b.Context(), eureka.Everyone(""), r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
