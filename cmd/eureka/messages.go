@@ -39,6 +39,9 @@ func (c *publishCmd) Run(s *session) error {
 	if s.json {
 		return s.printJSON(out)
 	}
+	if out.Filtered {
+		return s.printf("not published to %s: its rules keep the message out\n", out.Channel)
+	}
 	as := ""
 	if out.ID != "" {
 		as = " as " + clean(out.ID)

@@ -26,6 +26,7 @@ import (
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
 	"eureka/internal/httpapi"
+	"eureka/internal/rule"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -43,10 +44,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{hub: gateway.NewHub(gateway.HubOptions{})}
+	rules := rule.New(rule.Options{})
+	w := &world{hub: gateway.NewHub(gateway.HubOptions{NewSelector: func() gateway.Selector { return rules.NewSet() }})}
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	w.engine, err = natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: node, Registry: w.hub, Delivery: w.hub, Replays: w.hub, Log: log})
+	w.engine, err = natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: node, Registry: w.hub, Delivery: w.hub, Replays: w.hub, Rules: rules, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +58,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	c, err := core.New(core.Options{
+		Rules: rules,
 		Ports: core.Ports{Channels: w.engine.Channels(), Sockets: w.engine.Sockets(), Fanout: w.engine.Fanout(), Sender: w.engine.Sender(), History: w.engine.History(), Requests: w.engine.Requests(), Credentials: w.engine.Credentials()},
 		Node:  node, AllowUndeclared: true, Log: log, Now: func() time.Time { return time.UnixMilli(1700000000000) },
 	})

@@ -24,6 +24,7 @@ import (
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
 	"eureka/internal/gateway"
+	"eureka/internal/rule"
 )
 
 // node is fixed so that socket ids, which start with it, are the same in every run.
@@ -51,9 +52,10 @@ func newWorld(t testing.TB, deny bool, change func(*Options)) *world {
 	w.clock.Store(1700000000000)
 	now := func() time.Time { return time.UnixMilli(w.clock.Load()) }
 	log := slog.New(slog.DiscardHandler)
-	hub := gateway.NewHub(gateway.HubOptions{Now: now})
+	rules := rule.New(rule.Options{Now: now})
+	hub := gateway.NewHub(gateway.HubOptions{Now: now, NewSelector: func() gateway.Selector { return rules.NewSet() }})
 	engine, err := natsengine.Open(t.Context(), natsengine.Options{
-		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Log: log,
+		DataDir: t.TempDir(), Node: node, Registry: hub, Delivery: hub, Replays: hub, Rules: rules, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +67,7 @@ func newWorld(t testing.TB, deny bool, change func(*Options)) *world {
 	})
 	c, err := core.New(core.Options{
 		Ports: core.Ports{Channels: engine.Channels(), Sockets: engine.Sockets(), Fanout: engine.Fanout(), Sender: engine.Sender(), History: engine.History(), Requests: engine.Requests(), Credentials: engine.Credentials()},
-		Node:  node, AllowUndeclared: !deny, Now: now, Log: log,
+		Node:  node, AllowUndeclared: !deny, Rules: rules, Now: now, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
