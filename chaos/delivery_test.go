@@ -134,7 +134,7 @@ func (w *world) run(length time.Duration) {
 // lacking tells what a run has not done often enough to prove anything. Most runs of a minute do many times as much; a slow machine takes longer.
 func (w *world) lacking(counts map[string]int) []string {
 	least := map[string]int{
-		kills: 4, stops: 1, drops: 20, acks: 500, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
+		kills: 4, stops: 1, drops: 20, acks: 1000, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
 	}
 	if w.nats == nil {
 		least[takeovers] = 2 // in a cluster the other node does not lose them as often
@@ -146,7 +146,7 @@ func (w *world) lacking(counts map[string]int) []string {
 
 // unproven tells likewise what the judge had too little of.
 func (w *world) unproven(r *Report) []string {
-	least := map[string]int{"compared": 5000, "live": 200, "repeated": 10, "reads": 10, "retained": 200, "live gaps": 0}
+	least := map[string]int{"compared": 5000, "live": 200, "repeated": 10, "reads": 10, "retained": 500, "live gaps": 0}
 	if w.nats != nil {
 		least["live gaps"] = 3
 	}

@@ -75,11 +75,13 @@ func TestPaths(t *testing.T) {
 	operations := map[string][]string{"/metrics": {"GET"}, "/dev/@connections/{id}": {"GET", "POST", "DELETE"}}
 	for path, methods := range doc.Paths {
 		for method, operation := range methods {
-			if path == "/events/sns" { // the message's signature is its credential
-				continue
-			}
-			if open := operation.Security != nil; open != slices.Contains(public, path) {
+			signed := path == "/events/sns" // the message's signature is its credential
+			if open := operation.Security != nil; open != (signed || slices.Contains(public, path)) {
 				t.Errorf("%s %s is documented as open: %v", method, path, open)
+			} else if signed {
+				if a := n.call(t, strings.ToUpper(method), path, `{"Type":"Notification"}`); a.status < 400 || a.status >= 500 {
+					t.Errorf("an unsigned message: %d %s", a.status, a.text)
+				}
 			} else if !open {
 				operations[path] = append(operations[path], strings.ToUpper(method))
 			}

@@ -200,14 +200,21 @@ func eventually(t *testing.T, what string, holds func() bool) {
 const rawHandshake = "GET /?channels=A HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// raw connects without a WebSocket library, to send what no library would.
+// raw is handshake for a connection that ends with the test.
 func (w *world) raw(early []byte) (net.Conn, *bufio.Reader) {
+	w.t.Helper()
+	c, reader := w.handshake(early)
+	w.t.Cleanup(func() { _ = c.Close() })
+	return c, reader
+}
+
+// handshake connects without a WebSocket library, to send what no library would.
+func (w *world) handshake(early []byte) (net.Conn, *bufio.Reader) {
 	w.t.Helper()
 	c, err := (&net.Dialer{}).DialContext(w.t.Context(), "tcp", w.server.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = c.Close() })
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		w.t.Fatal(err)
 	}
