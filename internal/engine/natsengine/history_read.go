@@ -290,7 +290,7 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 	defer leave()
 	page := eureka.HistoryPage{Cursor: since}
 	for try := 0; ; try++ {
-		entries, pending, end, err := h.behind(ctx, channelID, pos, limit)
+		entries, pending, end, err := h.behind(ctx, channelID, pos, limit-len(page.Messages))
 		if err != nil {
 			return eureka.HistoryPage{}, err
 		}
@@ -301,13 +301,18 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 			pos = entries[i].seq
 		}
 		page.Cursor = h.cursor(channelID, pos)
-		if page.More = !end; end || len(page.Messages) > 0 {
+		page.More = !end
+		switch found := len(page.Messages); {
+		case end, found == limit, found > 0 && pending > 0:
 			return page, nil
-		}
-		if pending > 0 {
+		case pending > 0:
 			continue // a page of anchors
 		}
+		// The replica that answered lacks what its leader has: a message that its publisher was told is retained must not be missing.
 		if err := lag(ctx, try); err != nil {
+			if len(page.Messages) > 0 {
+				return page, nil
+			}
 			return eureka.HistoryPage{}, err
 		}
 	}
