@@ -107,7 +107,9 @@ func TestFailingRulesAreSeen(t *testing.T) {
 			if got := counted(tt.kind); got != 1 {
 				t.Errorf("counted %v", got)
 			}
-			var view struct{ LastError *struct{ Kind, Message string } }
+			var view struct {
+				LastError *struct{ Kind, Message string }
+			}
 			shown := n.admin(t, "GET", "/channels/"+channel, "")
 			if err := json.Unmarshal([]byte(shown), &view); err != nil || view.LastError == nil || view.LastError.Kind != string(tt.kind) || view.LastError.Message == "" {
 				t.Errorf("%v: %s", err, shown)
