@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,6 +124,53 @@ func TestRulesOfAccess(t *testing.T) {
 	r.wants("an editor publishes", r.ask("s1", editor, `{"action":"publish","channel":"A","data":{"author":"ann"}}`), `"published"`)
 	if _, err := r.core.Route(t.Context(), reader, eureka.Event{ChannelID: "A", Data: json.RawMessage(`{}`)}); eureka.CodeOf(err) != eureka.CodeForbidden {
 		t.Errorf("an event for the channel: %v", err)
+	}
+}
+
+// An event goes past the channels whose rule does not let its reporter publish, and past those whose rule fails; the others have it, and the answer names
+// them alone.
+func TestEventsSkipWhatRefusesThem(t *testing.T) {
+	r := newRuled(t)
+	for _, ch := range []eureka.Channel{
+		{ID: "all"},
+		{ID: "editors", Access: &eureka.Access{Publish: `claims.role == "editor" && data.total < 10`}},
+		{ID: "failing", Access: &eureka.Access{Publish: `data.total.size() > 1`}},
+		{ID: "large", Filter: `data.total > 10`},
+	} {
+		ch.Service, ch.ModelType = "orders", "order"
+		r.create(ch)
+	}
+	for _, tt := range []struct {
+		who   eureka.Identity
+		total string
+		want  []string
+	}{
+		{withClaims("bob", `{"role":"reader"}`), "9", []string{"all"}},
+		{withClaims("ann", `{"role":"editor"}`), "9", []string{"all", "editors"}},
+		{withClaims("ann", `{"role":"editor"}`), "11", []string{"all", "large"}},
+		{eureka.Everyone(""), "11", []string{"all", "large"}},
+	} {
+		ev := eureka.Event{Service: "orders", ModelType: "order", Data: json.RawMessage(`{"total":` + tt.total + `}`)}
+		result, err := r.core.Route(t.Context(), tt.who, ev)
+		slices.Sort(result.Channels)
+		if err != nil || !slices.Equal(result.Channels, tt.want) {
+			t.Errorf("%s of %q goes to %q, %v; want %q", tt.total, tt.who.User, result.Channels, err, tt.want)
+		}
+		told := strings.Join(r.spy.taken(), "\n")
+		for _, id := range []string{"editors", "failing", "large"} {
+			if strings.Contains(told, "= "+id+" ") != slices.Contains(tt.want, id) {
+				t.Errorf("%s of %q: the engine was told %s", tt.total, tt.who.User, told)
+			}
+		}
+		// The one that the event names is not left out in silence.
+		ev.ChannelID = "failing"
+		if result, err = r.core.Route(t.Context(), tt.who, ev); eureka.CodeOf(err) != eureka.CodeForbidden || len(r.spy.taken()) > 0 {
+			t.Errorf("named: %+v, %v", result, err)
+		}
+	}
+	view, err := r.core.Channel(t.Context(), eureka.Everyone(""), "failing")
+	if err != nil || view.LastError == nil || view.LastError.Kind != eureka.RulePublish {
+		t.Errorf("%+v, %v", view, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package rule_test
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -202,6 +203,77 @@ func TestBurst(t *testing.T) {
 	if wrong.Load() > 0 {
 		t.Errorf("%d rules went wrong", wrong.Load())
 	}
+}
+
+// 10,000 different rules of every kind, compiled by many at once and far more than the cache keeps: each is right the first time and after it was
+// dropped, those that do not compile are told apart, and what was dropped is not held on to.
+func TestBurstOfDifferentRules(t *testing.T) {
+	const count, kept, workers = 10_000, 500, 8
+	rules := rule.New(rule.Options{CacheSize: kept})
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	var group sync.WaitGroup
+	var wrong atomic.Int64
+	burst := func(from, to int) {
+		for worker := range workers {
+			group.Go(func() {
+				for i := from + worker; i < to; i += workers {
+					if err := oneOfMany(rules, i); err != nil && wrong.Add(1) < 5 {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		group.Wait()
+	}
+	burst(0, 2*kept) // the cache is full
+	before := heap()
+	burst(2*kept, count)
+	// 9,000 rules of at least 2 KB each would be 18 MB.
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("%d rules more are %d bytes more", count-2*kept, grown)
+	}
+	burst(0, kept) // those dropped first
+	if wrong.Load() > 0 {
+		t.Errorf("%d rules went wrong", wrong.Load())
+	}
+	runtime.KeepAlive(rules)
+}
+
+// oneOfMany compiles and evaluates rule number i, which is right for its number alone.
+func oneOfMany(rules *rule.Rules, i int) error {
+	kinds := eureka.RuleKinds()
+	kind, data := kinds[i%len(kinds)], fmt.Sprintf(`{"n":%d}`, i)
+	if i%7 == 0 {
+		if err := rules.Check(kind, fmt.Sprintf(`%d ==`, i)); eureka.CodeOf(err) != eureka.CodeInvalid || !strings.Contains(err.Error(), "line 1:") {
+			return fmt.Errorf("%s %d does not compile, and the error is %v", kind, i, err)
+		}
+		return nil
+	}
+	if kind == eureka.RuleTransform {
+		got, err := rules.On(sample(data)).Transform(fmt.Sprintf(`{"n": data.n, "rule": %d}`, i))
+		if want := fmt.Sprintf(`{"n":%d,"rule":%d}`, i, i); err != nil || string(got) != want {
+			return fmt.Errorf("%s %d made %s, %v", kind, i, got, err)
+		}
+		return nil
+	}
+	text := fmt.Sprintf(`data.n == %d`, i)
+	if kind == eureka.RuleSubscribe { // it sees no message
+		text = fmt.Sprintf(`claims.level + %d == %d`, i, i+3)
+	}
+	for _, c := range []struct {
+		text string
+		want bool
+	}{{text, true}, {"!(" + text + ")", false}} {
+		if passed, err := rules.On(sample(data)).Passes(kind, c.text); err != nil || passed != c.want {
+			return fmt.Errorf("%s %s passed %v, %v", kind, c.text, passed, err)
+		}
+	}
+	return nil
 }
 
 func TestFailuresAreCounted(t *testing.T) {
