@@ -17,6 +17,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"eureka/internal/loadgen"
+	"eureka/internal/pause"
 )
 
 // broadcastChannel is what all sockets of the largest broadcast listen to.
@@ -68,7 +69,7 @@ func (b *bench) barBroadcast(ctx context.Context, f *figures) error {
 	if _, err := sharing[0].server.call(ctx, caller, http.MethodPost, "/channels/"+broadcastChannel+"/broadcast", body); err != nil {
 		return err
 	}
-	if err := pause(ctx, arrivalPatience); err != nil {
+	if err := pause.For(ctx, arrivalPatience); err != nil {
 		return err
 	}
 	var received, doubled, ended int64

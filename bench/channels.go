@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"eureka/internal/pause"
 )
 
 // channels is what channels take that retain some messages each, beside as many without history in the same run. Figures are of one channel.
@@ -130,7 +132,7 @@ func (b *bench) fill(ctx context.Context, s *server, messages int) error {
 // settled is the resident memory when what was done before has been cleared away.
 func (s *server) settled(ctx context.Context) (resident int64, err error) {
 	for range 10 {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return 0, err
 		}
 		if resident, err = s.resident(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"eureka/internal/pause"
 )
 
 // bench holds what the measurements share.
@@ -75,7 +77,7 @@ func (b *bench) memory(ctx context.Context) (float64, error) {
 	// The figure is the settled one: connecting leaves garbage that the next collections free.
 	var after int64
 	for range 10 {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return 0, err
 		}
 		if after, err = s.resident(); err != nil {
@@ -190,15 +192,4 @@ func ready(ctx context.Context, s *server) error {
 		defer func() { _ = response.Body.Close() }()
 		return response.StatusCode == http.StatusOK
 	}, func() error { return fmt.Errorf("%s is not ready:\n%s", s.name, strings.TrimSpace(s.log.String())) })
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

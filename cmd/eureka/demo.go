@@ -17,6 +17,7 @@ import (
 	"eureka"
 	"eureka/client"
 	"eureka/internal/demo"
+	"eureka/internal/pause"
 )
 
 // How the demo meets a service that is away.
@@ -163,13 +164,9 @@ func (r *reporting) send(ctx context.Context, n int) error {
 		if r.retries++; r.declared {
 			r.note(eureka.MessageOf(err) + "; trying again")
 		}
-		r.declared = false                                // the service that comes back may be another one
-		timer := time.NewTimer(wait/2 + mathrand.N(wait)) //nolint:gosec // spreads load, guards nothing
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		r.declared = false                                              // the service that comes back may be another one
+		if err := pause.For(ctx, wait/2+mathrand.N(wait)); err != nil { //nolint:gosec // spreads load, guards nothing
+			return err
 		}
 	}
 	if r.events++; ev.Event == "created" {

@@ -11,6 +11,7 @@ import (
 
 	"eureka"
 	"eureka/client"
+	"eureka/internal/pause"
 )
 
 // Bounds of the time between two looks, and of the wait for a service that is away.
@@ -74,7 +75,7 @@ func (s *session) watch(service *client.Client, query url.Values, interval time.
 		if err != nil {
 			return err
 		}
-		if !s.wait(min(interval<<min(tries, 8), max(interval, maxAway))) {
+		if pause.For(s.ctx, min(interval<<min(tries, 8), max(interval, maxAway))) != nil {
 			return errInterrupted
 		}
 	}
@@ -83,18 +84,6 @@ func (s *session) watch(service *client.Client, query url.Values, interval time.
 // mayPass reports whether the same call may succeed later.
 func mayPass(err error) bool {
 	return eureka.CodeOf(err).Outcome().Retry || errors.Is(err, context.DeadlineExceeded)
-}
-
-// wait returns false when the session ends first.
-func (s *session) wait(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
 }
 
 // draw puts the newest list in the place of the one before.

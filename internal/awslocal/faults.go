@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"eureka/internal/pause"
 )
 
 // Faults is what a [Proxy] does to the requests that pass it. The zero Faults does nothing. A share is between 0 and 1.
@@ -186,14 +188,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	service, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	dynamo := strings.HasPrefix(service, "DynamoDB")
 	d := p.decide(operation)
-	if d.wait > 0 {
-		timer := time.NewTimer(d.wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-r.Context().Done():
-			return
-		}
+	if d.wait > 0 && pause.For(r.Context(), d.wait) != nil {
+		return
 	}
 	switch {
 	case d.crashed:

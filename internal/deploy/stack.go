@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // find returns the stage's stack, nil when there is none.
@@ -237,12 +238,8 @@ func (d *Deployer) delete(ctx context.Context, stack *types.Stack) error {
 }
 
 func (d *Deployer) pause(ctx context.Context) error {
-	timer := time.NewTimer(d.poll)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return eureka.WrapError(eureka.CodeTimeout, ctx.Err(), "given up waiting; CloudFormation goes on by itself")
+	if err := pause.For(ctx, d.poll); err != nil {
+		return eureka.WrapError(eureka.CodeTimeout, err, "given up waiting; CloudFormation goes on by itself")
 	}
+	return nil
 }

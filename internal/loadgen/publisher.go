@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // maxAnswer is the largest answer to a publish, in bytes.
@@ -119,14 +120,7 @@ func until(ctx context.Context, p *publishing, due int64) error {
 	if wait <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, wait)
 }
 
 // publish sends one message, which was due at a time: what comes of a late one counts from there.

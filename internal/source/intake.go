@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"eureka"
 	"eureka/internal/core"
+	"eureka/internal/pause"
 )
 
 // Reporter is who reports through a source that has no credentials of the service: who may put events there is decided there.
@@ -139,16 +139,13 @@ func (i *Intake) route(ctx context.Context, ev eureka.Event) (result core.RouteR
 			err = eureka.WrapError(eureka.CodeInternal, fmt.Errorf("panic: %v", fault), "internal error")
 		}
 	}()
-	for try, wait := 1, firstWait; ; try, wait = try+1, wait*2 {
+	wait := pause.Backoff{First: firstWait, Last: firstWait << tries}
+	for try := 1; ; try++ {
 		result, err = i.router.Route(ctx, Reporter, ev)
 		if err == nil || Refused(err) || try == tries {
 			return result, err
 		}
-		timer := time.NewTimer(wait + rand.N(wait)) //nolint:gosec // jitter
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if wait.Wait(ctx) != nil {
 			return result, err
 		}
 	}

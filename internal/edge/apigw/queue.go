@@ -15,6 +15,7 @@ import (
 
 	"eureka"
 	"eureka/internal/engine/dynamo"
+	"eureka/internal/pause"
 )
 
 // Limits of SQS, and how often what it did not take is sent again.
@@ -147,7 +148,7 @@ func (q *Queue) send(ctx context.Context, entries []types.SendMessageBatchReques
 		if len(entries) == 0 {
 			return eureka.WrapError(eureka.CodeInternal, failed, "the queue of tasks refuses a task")
 		}
-		if try == queueTries || !pause(ctx, rand.N(wait)) { //nolint:gosec // waits need no secret
+		if try == queueTries || pause.For(ctx, rand.N(wait)) != nil { //nolint:gosec // waits need no secret
 			return eureka.WrapError(eureka.CodeUnavailable, failed, "the queue of tasks did not take all; try again")
 		}
 		wait *= 2
@@ -170,15 +171,4 @@ func left(entries []types.SendMessageBatchRequestEntry, failed []types.BatchResu
 		}
 	}
 	return again, errors.Join(errs...)
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

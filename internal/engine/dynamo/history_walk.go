@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // How a reader treats a hole: an offset that was given, with nothing stored although later ones are. Its writer is between two steps, or was cut off.
@@ -70,7 +71,7 @@ func (e *Engine) walk(ctx context.Context, channelID string, r runtime, w walk) 
 		late := now.Sub(time.UnixMilli(hole.next.at)) > holePatience || now.Sub(began) > 2*holePatience
 		switch {
 		case !late:
-			if err := pause(ctx, wait); err != nil {
+			if err := pause.For(ctx, wait); err != nil {
 				return w, storeError(ctx, err)
 			}
 			wait = min(2*wait, maxHolePause)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/protocol"
 )
 
@@ -213,7 +214,7 @@ func (p *replay) run(ctx context.Context) (progress, error) {
 			if live, err := p.catchUp(ctx); err != nil || live {
 				return ended, err
 			}
-			if err := pause(ctx, wait); err != nil {
+			if err := pause.For(ctx, wait); err != nil {
 				return ended, storeError(ctx, err)
 			}
 			wait = min(2*wait, maxHolePause)

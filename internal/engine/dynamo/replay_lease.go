@@ -3,6 +3,8 @@ package dynamo
 import (
 	"context"
 	"time"
+
+	"eureka/internal/pause"
 )
 
 // hold takes, and keeps, the right to post to the socket for this channel; a replay that was replaced may still have it for a moment.
@@ -57,7 +59,7 @@ func (e *Engine) await(ctx context.Context, limit time.Duration, done func() (bo
 		if ok, err := done(); err != nil || ok {
 			return err
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return storeError(ctx, err)
 		}
 		wait = min(2*wait, maxHolePause)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // How long requests with a key are remembered, and how callers with the same key meet.
@@ -59,7 +60,7 @@ func (r *requests) Begin(ctx context.Context, k string) ([]byte, error) {
 			there = refusal.item
 			continue
 		}
-		if pause(ctx, poll/2+mathrand.N(poll/2)) != nil { //nolint:gosec // waits need no secret
+		if pause.For(ctx, poll/2+mathrand.N(poll/2)) != nil { //nolint:gosec // waits need no secret
 			return nil, errHandled()
 		}
 		var err error

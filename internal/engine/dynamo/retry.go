@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"eureka/internal/pause"
 )
 
 // How a request is repeated: at most maxTries times, with exponential waits, each anything between nothing and its bound, and never
@@ -26,19 +28,7 @@ func (b *backoff) next(ctx context.Context) bool {
 		return false
 	}
 	bound := min(firstWait<<(b.tries-1), maxWait)
-	return pause(ctx, rand.N(bound)) == nil //nolint:gosec // waits need no secret
-}
-
-// pause waits for d or the end of ctx, which it returns as an error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, rand.N(bound)) == nil //nolint:gosec // waits need no secret
 }
 
 // repeat tries until do succeeds or has failed for good, and translates its error. A condition that did not hold comes as a conditionError.

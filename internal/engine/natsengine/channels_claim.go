@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // How names are claimed (docs/adr/0003 has the reasons)
@@ -106,7 +107,7 @@ func (s *channelStore) claim(ctx context.Context, field, name string, r record) 
 			return 0, err
 		}
 		if current.revision == last { // another write to the key is on its way
-			if err := pause(ctx, time.Duration(try+1)*time.Millisecond); err != nil {
+			if err := pause.For(ctx, time.Duration(try+1)*time.Millisecond); err != nil {
 				return 0, channelError(err)
 			}
 		}
@@ -218,7 +219,7 @@ func (s *channelStore) replace(ctx context.Context, ch eureka.Channel, expected 
 			return 0, errStale(ch.ID)
 		}
 		// Another write was on its way, and it may still fail.
-		if err := pause(ctx, time.Duration(try+1)*time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Duration(try+1)*time.Millisecond); err != nil {
 			return 0, channelError(err)
 		}
 	}
@@ -246,7 +247,7 @@ func (s *channelStore) delete(ctx context.Context, id string, deletedAt int64) (
 		if !isWrongSequence(err) {
 			return eureka.Channel{}, channelError(err)
 		}
-		if err := pause(ctx, time.Duration(try)*time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Duration(try)*time.Millisecond); err != nil {
 			return eureka.Channel{}, channelError(err)
 		}
 	}
@@ -277,16 +278,4 @@ func (s *channelStore) settle(ctx context.Context, revision uint64) error {
 		return eureka.WrapError(eureka.CodeUnavailable, err, "the change is stored, but this node does not see it yet")
 	}
 	return nil
-}
-
-// pause waits for d or the end of ctx, which it returns as an error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"eureka/internal/pause"
 )
 
 const (
@@ -48,7 +50,7 @@ func (s *channelStore) run(ctx context.Context) {
 			level = slog.LevelWarn
 		}
 		s.log.Log(ctx, level, "the channels are read again", slog.Any("error", err), slog.Int("failures", failures))
-		_ = pause(ctx, min(restartPause*time.Duration(failures), restartLimit))
+		_ = pause.For(ctx, min(restartPause*time.Duration(failures), restartLimit))
 	}
 }
 
@@ -99,7 +101,7 @@ func awaitConnection(ctx context.Context, nc *nats.Conn, status <-chan nats.Stat
 	for !nc.IsConnected() {
 		if nc.IsClosed() {
 			// Nothing brings a closed connection back; whoever closed it closes the store too.
-			_ = pause(ctx, restartLimit)
+			_ = pause.For(ctx, restartLimit)
 			return nats.ErrConnectionClosed
 		}
 		select {

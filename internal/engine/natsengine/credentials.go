@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 const (
@@ -242,7 +243,7 @@ func (c *credentials) store(ctx context.Context, name string, r eureka.Revocatio
 		case !errors.Is(err, jetstream.ErrKeyExists) && !isWrongSequence(err) || try == revokeTries:
 			return credentialsError(err)
 		}
-		if err := pause(ctx, rand.N(revokePause)); err != nil { //nolint:gosec // spreads load, guards nothing
+		if err := pause.For(ctx, rand.N(revokePause)); err != nil { //nolint:gosec // spreads load, guards nothing
 			return credentialsError(err)
 		}
 	}

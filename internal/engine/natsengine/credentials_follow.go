@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // run follows the buckets until ctx ends, and reads them anew whenever that breaks off: nobody may stay in because his revocation was missed.
@@ -28,7 +29,7 @@ func (c *credentials) run(ctx context.Context) {
 			level = slog.LevelWarn
 		}
 		c.log.Log(ctx, level, "the credentials are read again", slog.Any("error", err), slog.Int("failures", failures))
-		_ = pause(ctx, min(restartPause*time.Duration(failures), restartLimit))
+		_ = pause.For(ctx, min(restartPause*time.Duration(failures), restartLimit))
 	}
 }
 

@@ -12,6 +12,9 @@ const (
 	envelopeOrigin = 2 // has the service and the model of an event
 )
 
+// maxEnvelopeText is the length of the longest text of an envelope: a socket's id, or a name of an event's origin.
+const maxEnvelopeText = max(eureka.MaxSocketIDLength, eureka.MaxServiceLength, eureka.MaxModelTypeLength, eureka.MaxModelIDLength)
+
 // envelope is what nodes send each other of a message: its body, and what is not for clients.
 type envelope struct {
 	body   []byte
@@ -61,16 +64,14 @@ func decodeEnvelope(payload []byte) (envelope, error) {
 	var e envelope
 	r := envelopeReader{rest: payload[1:]}
 	for range r.number(eureka.MaxExcept) {
-		id := r.text(eureka.MaxSocketIDLength)
+		id := r.text()
 		if r.failed || id == "" {
 			return envelope{}, malformed
 		}
 		e.except = append(e.except, id)
 	}
 	if payload[0] == envelopeOrigin {
-		e.origin = eureka.Origin{
-			Service: r.text(eureka.MaxServiceLength), ModelType: r.text(eureka.MaxModelTypeLength), ModelID: r.text(eureka.MaxModelIDLength),
-		}
+		e.origin = eureka.Origin{Service: r.text(), ModelType: r.text(), ModelID: r.text()}
 	}
 	if r.failed || len(r.rest) == 0 || len(r.rest) > eureka.MaxFrameBytes {
 		return envelope{}, malformed
@@ -95,9 +96,8 @@ func (r *envelopeReader) number(limit int) int {
 	return int(v) //nolint:gosec // at most limit
 }
 
-//nolint:unparam // that these limits are the same today is no rule
-func (r *envelopeReader) text(limit int) string {
-	length := r.number(limit)
+func (r *envelopeReader) text() string {
+	length := r.number(maxEnvelopeText)
 	if r.failed || length > len(r.rest) {
 		r.failed = true
 		return ""

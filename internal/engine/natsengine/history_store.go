@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // store publishes an entry behind the one that is last. When others keep coming first it is stored without its place in the chain, and
@@ -33,12 +34,12 @@ func (h *history) store(
 		if last, wrong := wrongLast(err); wrong {
 			// Between this node's last message and now there was no time for an anchor: what came is a message.
 			a.last, a.base, a.seen, a.open = last, last, h.now(), last == 0 || h.now().Sub(a.sent) < rushed
-			if try >= politeTries && wait(ctx, jitter()) != nil {
+			if try >= politeTries && pause.For(ctx, jitter()) != nil {
 				return 0, false, storeError(err)
 			}
 			continue
 		}
-		if isBusy(err) && wait(ctx, jitter()) == nil {
+		if isBusy(err) && pause.For(ctx, jitter()) == nil {
 			continue
 		}
 		if err != nil {
@@ -108,7 +109,7 @@ func (h *history) replace(ctx context.Context, a *appender, channelID string, an
 		headerAnchor: {"bridge"}, headerBridged: {strconv.FormatUint(anchor.seq, 10)}, headerBehind: {strconv.FormatUint(behind, 10)},
 	})
 	if wrong {
-		return wait(ctx, jitter())
+		return pause.For(ctx, jitter())
 	}
 	if err == nil {
 		err = h.remove(ctx, anchor.seq)

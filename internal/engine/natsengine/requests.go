@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/pause"
 )
 
 // How long requests with a key are remembered, and how callers with the same key meet.
@@ -88,7 +89,7 @@ func (r *requests) Begin(ctx context.Context, key string) ([]byte, error) {
 		if taken, err := r.takeOver(ctx, there, c); taken || err != nil {
 			return nil, err
 		}
-		if wait(ctx, claimPoll) != nil {
+		if pause.For(ctx, claimPoll) != nil {
 			return nil, eureka.Errorf(eureka.CodeUnavailable, "a request with the same key is still being handled; try again")
 		}
 	}

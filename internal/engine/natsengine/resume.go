@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/protocol"
 )
 
@@ -247,7 +248,7 @@ func (r *replay) run() {
 			return
 		case err != nil:
 			r.failed++
-			if wait(r.history.context, replayWait) != nil {
+			if pause.For(r.history.context, replayWait) != nil {
 				return
 			}
 		case !again:

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/protocol"
 )
 
@@ -214,7 +215,7 @@ func (t *tail) fill(upTo uint64) {
 			return
 		case err != nil:
 			try++
-			if wait(ctx, fillWait) != nil {
+			if pause.For(ctx, fillWait) != nil {
 				try = fillTries
 			}
 			continue
@@ -236,17 +237,6 @@ func (t *tail) gap(err error) {
 	t.clear()
 	t.known, t.lost = false, true
 	t.tell()
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // audit reads what the tail may have missed without a later entry to tell, as after a lost connection. Subscribers of a channel without a known

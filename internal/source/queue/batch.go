@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -74,25 +75,19 @@ func (b *batch) groups() map[string][]int {
 
 func groupOf(m types.Message) string { return m.Attributes["MessageGroupId"] }
 
-// behind marks a message whose predecessor in its group was not accepted.
-type behind struct{ cause error }
-
-// Error implements error.
-func (b behind) Error() string { return "it is behind a message of its group that was not accepted" }
-
-// Unwrap returns why that was not.
-func (b behind) Unwrap() error { return b.cause }
+// errBehind is of a message whose predecessor in its group was not accepted.
+var errBehind = errors.New("it is behind a message of its group that was not accepted")
 
 // group works on the messages of one group one by one, and stops at the first that is not accepted.
 func (b *batch) group(ctx context.Context, members []int, errs []error) {
-	var failed error
+	accepted := true
 	for _, n := range members {
-		if failed == nil {
-			failed = b.start(ctx, b.messages[n])().Err
-			b.ended(n, failed, errs)
-			continue
+		err := errBehind
+		if accepted {
+			err = b.start(ctx, b.messages[n])().Err
+			accepted = err == nil
 		}
-		b.ended(n, behind{failed}, errs)
+		b.ended(n, err, errs)
 	}
 }
 
@@ -161,7 +156,7 @@ func (b *batch) settle(ctx context.Context, errs []error) {
 
 // giveBack says when a message that was not accepted is visible again, and logs why it was not.
 func (b *batch) giveBack(ctx context.Context, m types.Message, err error) time.Duration {
-	if _, waits := err.(behind); waits { //nolint:errorlint // it is never wrapped
+	if errors.Is(err, errBehind) {
 		return 0 // the queue gives it behind the one before, not earlier
 	}
 	receives, countErr := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])

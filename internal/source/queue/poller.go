@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/source"
 )
 
@@ -160,23 +160,18 @@ type queue struct {
 
 // run receives and works until receiving ends.
 func (q *queue) run(receiving, working context.Context) {
-	for wait := firstReconnect; receiving.Err() == nil; {
+	again := pause.Backoff{First: firstReconnect, Last: lastReconnect}
+	for receiving.Err() == nil {
 		messages, err := q.receive(receiving)
 		switch {
 		case receiving.Err() != nil && err != nil:
 			return
 		case err != nil:
 			q.answers(err)
-			timer := time.NewTimer(wait + rand.N(wait)) //nolint:gosec // jitter
-			select {
-			case <-timer.C:
-			case <-receiving.Done():
-				timer.Stop()
-			}
-			wait = min(wait*2, lastReconnect)
+			_ = again.Wait(receiving) // the loop sees the end
 		default:
 			q.answers(nil)
-			wait = firstReconnect
+			again.Reset()
 			newBatch(q, messages).work(working)
 		}
 	}

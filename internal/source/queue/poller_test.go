@@ -179,12 +179,11 @@ func TestBatchOfGroups(t *testing.T) {
 	for _, members := range b.groups() {
 		b.group(t.Context(), members, errs)
 	}
-	var waits behind
 	for n, m := range messages {
 		switch name := *m.MessageId; {
-		case name == "a1" && (eureka.CodeOf(errs[n]) != eureka.CodeInvalid || errors.As(errs[n], &waits)):
+		case name == "a1" && (eureka.CodeOf(errs[n]) != eureka.CodeInvalid || errors.Is(errs[n], errBehind)):
 			t.Errorf("a1: %v", errs[n])
-		case name == "a2" && (!errors.As(errs[n], &waits) || b.giveBack(t.Context(), m, errs[n]) != 0):
+		case name == "a2" && (!errors.Is(errs[n], errBehind) || b.giveBack(t.Context(), m, errs[n]) != 0):
 			t.Errorf("a2: %v", errs[n])
 		case !strings.HasPrefix(name, "a") && errs[n] != nil:
 			t.Errorf("%s: %v", name, errs[n])

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/source"
 )
 
@@ -35,11 +36,11 @@ const group = "events"
 
 // stream is the taking of events from a stream.
 type stream struct {
-	events *Events
-	js     jetstream.JetStream
-	ended  chan struct{} // no consumer will be bound any more
-	once   sync.Once
-	bound  sync.WaitGroup
+	events  *Events
+	js      jetstream.JetStream
+	binding context.Context    //nolint:containedctx // ended when no consumer is to be bound any more
+	stop    context.CancelFunc // ends binding
+	bound   sync.WaitGroup
 
 	mu      sync.Mutex
 	current jetstream.ConsumeContext
@@ -54,7 +55,8 @@ func (e *Events) consume() error {
 	if e.options.ackWait == 0 {
 		e.options.ackWait = ackWait
 	}
-	e.stream = &stream{events: e, js: js, ended: make(chan struct{}), working: map[jetstream.Msg]struct{}{}}
+	e.stream = &stream{events: e, js: js, working: map[jetstream.Msg]struct{}{}}
+	e.stream.binding, e.stream.stop = context.WithCancel(e.ctx)
 	e.stream.bound.Go(e.stream.run)
 	go e.stream.keep()
 	return nil
@@ -62,27 +64,23 @@ func (e *Events) consume() error {
 
 // run binds to the consumer, and again whenever it or its stream has gone, until the end.
 func (s *stream) run() {
-	for wait := bindAgain; ; {
+	again := pause.Backoff{First: bindAgain, Last: bindLater}
+	for {
 		gone, err := s.bind()
 		if err == nil {
-			wait = bindAgain
+			again.Reset()
 			select {
 			case <-gone:
 				s.events.log.Warn("the consumer of events has gone; it is made again")
-			case <-s.ended:
+			case <-s.binding.Done():
 				return
 			}
 			continue
 		}
 		s.events.log.Warn("the stream of events cannot be read yet", slog.String("stream", s.events.options.Stream), slog.Any("error", err))
-		timer := time.NewTimer(wait + rand.N(wait)) //nolint:gosec // jitter
-		select {
-		case <-timer.C:
-		case <-s.ended:
-			timer.Stop()
+		if again.Wait(s.binding) != nil {
 			return
 		}
-		wait = min(wait*2, bindLater)
 	}
 }
 
@@ -202,7 +200,7 @@ func (s *stream) keep() {
 
 // drain takes nothing more from the server, and returns when what has come is under way.
 func (s *stream) drain() {
-	s.once.Do(func() { close(s.ended) })
+	s.stop()
 	s.bound.Wait()
 	s.mu.Lock()
 	current := s.current

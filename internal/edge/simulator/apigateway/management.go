@@ -13,6 +13,7 @@ import (
 	"eureka/internal/edge/simulator/fault"
 	"eureka/internal/edge/simulator/meter"
 	"eureka/internal/edge/simulator/sigv4"
+	"eureka/internal/pause"
 )
 
 // poster is what is behind an access key when a function signs with it.
@@ -118,14 +119,7 @@ func (g *Gateway) delay(ctx context.Context) error {
 	if !hit {
 		return nil
 	}
-	timer := time.NewTimer(rule.Delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, rule.Delay)
 }
 
 // describe is what GET tells about a connection.

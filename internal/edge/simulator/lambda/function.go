@@ -10,6 +10,7 @@ import (
 
 	"eureka/internal/edge/simulator/fault"
 	"eureka/internal/edge/simulator/meter"
+	"eureka/internal/pause"
 )
 
 // Limits of AWS Lambda.
@@ -108,7 +109,7 @@ func (f *Function) Invoke(ctx context.Context, event []byte) (Result, error) {
 		return Result{}, &Error{"RequestTooLargeException", fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", MaxPayload)}
 	}
 	if rule, hit := f.host.Faults.Hit(fault.SlowInvoke, f.config.Role); hit {
-		if err := wait(ctx, rule.Delay); err != nil {
+		if err := pause.For(ctx, rule.Delay); err != nil {
 			return Result{}, err
 		}
 	}
@@ -329,15 +330,4 @@ func (f *Function) measure(p *Process, inv *invocation, u usage) {
 		report += fmt.Sprintf("\tInit Duration: %.2f ms", float64(u.init.Microseconds())/1000)
 	}
 	f.output(report)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"eureka/internal/edge/simulator/fault"
 	"eureka/internal/edge/simulator/lambda"
+	"eureka/internal/pause"
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 	maxReceive = 10
 	// callTime is how long a request to SQS may take beyond its waiting.
 	callTime = 30 * time.Second
-	// pause is how long a poller waits after an error, and the first wait when functions are throttled.
-	pause = 200 * time.Millisecond
+	// firstWait is how long a poller waits after an error, and the first wait when functions are throttled.
+	firstWait = 200 * time.Millisecond
 )
 
 // Invoker runs a function; *lambda.Function is one.
@@ -98,7 +99,7 @@ func (m *Mapping) poll(ctx context.Context) {
 		case ctx.Err() != nil:
 		case err != nil:
 			m.options.Log.Warn("a queue cannot be read", slog.String("queue", m.options.QueueARN), slog.Any("error", err))
-			_ = sleep(ctx, pause) // the loop sees the end
+			_ = pause.For(ctx, firstWait) // the loop sees the end
 		case len(messages) > 0:
 			if idle == 0 {
 				m.grow(ctx)
@@ -173,12 +174,12 @@ func (m *Mapping) handle(ctx context.Context, messages []types.Message) {
 // invoke repeats an invocation that was throttled, for as long as the messages are invisible for certain.
 func (m *Mapping) invoke(ctx context.Context, event []byte) (lambda.Result, error) {
 	until := time.Now().Add(callTime)
-	for wait := pause; ; wait *= 2 {
+	for wait := firstWait; ; wait *= 2 {
 		result, err := m.options.Function.Invoke(ctx, event)
 		if !errors.Is(err, lambda.ErrThrottled) || time.Now().Add(wait).After(until) {
 			return result, err
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return result, err
 		}
 	}
@@ -244,15 +245,4 @@ func succeeded(messages []types.Message, payload []byte) []types.Message {
 		return nil
 	}
 	return done
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
