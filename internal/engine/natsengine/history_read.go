@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eureka"
+	"eureka/internal/pause"
 	"eureka/internal/protocol"
 )
 
@@ -323,14 +324,10 @@ func lag(ctx context.Context, try int) error {
 	if try >= lagTries {
 		return eureka.Errorf(eureka.CodeUnavailable, "the history is being written faster than it can be read")
 	}
-	timer := time.NewTimer(lagWait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return eureka.WrapError(eureka.CodeUnavailable, ctx.Err(), "the history does not answer in time")
+	if err := pause.For(ctx, lagWait); err != nil {
+		return eureka.WrapError(eureka.CodeUnavailable, err, "the history does not answer in time")
 	}
+	return nil
 }
 
 func (h *history) retained(page *eureka.HistoryPage, channelID string, e *entry) error {
