@@ -28,6 +28,8 @@ type mode string
 const (
 	self mode = "self" // one process, on the NATS inside it or an external one
 	aws  mode = "aws"  // the functions, behind the simulator of API Gateway and Lambda, on stand-ins of DynamoDB, SQS and SNS
+	// plain is self with a goroutine for each socket, as it is without epoll and with TLS.
+	plain mode = "plain"
 )
 
 var binDir string // the built binary
@@ -76,6 +78,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(t, self, "testdata/*.txtar"))
 }
 
+// TestScriptsPlain runs the same scripts with a goroutine for each socket. Other systems than Linux have no other way, so that TestScripts does it there.
+func TestScriptsPlain(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("TestScripts runs this way here")
+	}
+	testscript.Run(t, params(t, plain, "testdata/*.txtar"))
+}
+
 // TestScriptsAWS runs the same scripts in the mode aws.
 func TestScriptsAWS(t *testing.T) {
 	standIns.need(t)
@@ -116,6 +126,9 @@ func params(t *testing.T, m mode, pattern string) testscript.Params {
 					env.Setenv(name, strings.TrimSpace(string(value)))
 				}
 			}
+			if m == plain {
+				env.Setenv("EUREKA_SOCKETS", "goroutines")
+			}
 			w := &world{mode: m, processes: map[string]*process{}, env: env}
 			env.Values[worldKey{}] = w
 			env.Defer(w.end)
@@ -123,7 +136,7 @@ func params(t *testing.T, m mode, pattern string) testscript.Params {
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == string(self) || cond == string(aws) {
-				return cond == string(m), nil
+				return (cond == string(aws)) == (m == aws), nil
 			}
 			tool, ok := strings.CutPrefix(cond, "tool:")
 			if !ok {

@@ -97,7 +97,7 @@ func environ(ts *testscript.TestScript) []string {
 	for _, name := range []string{
 		"PATH", "HOME", "WORK", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "EUREKA_URL", "EUREKA_TOKEN", "EUREKA_ADMIN_KEY",
 		"EUREKA_JWT_SECRET", "EUREKA_LISTEN", "EUREKA_DATA_DIR", "PORT", "ANN", "URL", "WS", "CONTROL", "STAGE", "SIMULATE",
-		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "QUEUE",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "QUEUE", "EUREKA_SOCKETS",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)

@@ -16,6 +16,7 @@ type function struct {
 	timeout     int    // seconds
 	description string
 	callers     bool // who calls it brings a credential
+	rules       bool // it evaluates rules
 	closes      bool // it ends sockets: at their frames, on request, or when their credential has ended
 	consumes    string
 	batch       int // messages of one call
@@ -24,20 +25,23 @@ type function struct {
 
 func functions() []function {
 	return []function{
-		{name: "Ws", role: "ws", memory: 512, timeout: requestTimeout, description: "connects, frames and ends of sockets", callers: true, closes: true},
-		{name: "Http", role: "http", memory: 512, timeout: requestTimeout, description: "the HTTP API", callers: true, closes: true},
+		{name: "Ws", role: "ws", memory: 512, timeout: requestTimeout, description: "connects, frames and ends of sockets", callers: true, rules: true, closes: true},
+		{name: "Http", role: "http", memory: 512, timeout: requestTimeout, description: "the HTTP API", callers: true, rules: true, closes: true},
 		{
 			name: "Events", role: "events", memory: 512, timeout: workerTimeout, description: "events of the topic and its queue",
-			consumes: "EventsQueue", batch: 10, concurrency: 20,
+			rules: true, consumes: "EventsQueue", batch: 10, concurrency: 20,
 		},
 		{
 			// A task may take the whole time of a call, so each has a call of its own.
 			name: "Fanout", role: "fanout", memory: 1024, timeout: workerTimeout, description: "deliveries to shards of subscribers, and resumes",
-			consumes: "TasksQueue", batch: 1, concurrency: ref("FanoutConcurrency"),
+			rules: true, consumes: "TasksQueue", batch: 1, concurrency: ref("FanoutConcurrency"),
 		},
 		{name: "Schedule", role: "schedule", memory: 256, timeout: workerTimeout, description: "the sweep of sockets whose end nobody reported", closes: true},
 	}
 }
+
+// ruleErrors finds the lines in which functions count failing rules: lambdaapp.RulesFailed.
+const ruleErrors = `{ $.msg = "rules failed" }`
 
 // functionName is the function's name in AWS, for Fn::Sub.
 func (f function) functionName() string { return "eureka-${Stage}-" + f.role }
@@ -60,6 +64,15 @@ func (f function) resources() object {
 		}),
 		f.name + "Errors":    f.alarm("Errors", "a call failed"),
 		f.name + "Throttles": f.alarm("Throttles", "calls were refused because too many ran"),
+	}
+	if f.rules {
+		out[f.name+"RuleErrors"] = resource("Logs::MetricFilter", object{
+			"LogGroupName": ref(f.name + "Log"), "FilterPattern": ruleErrors,
+			"MetricTransformations": list{object{
+				"MetricNamespace": sub("Eureka/${Stage}"), "MetricName": "RuleErrors", "MetricValue": "$.count", "Unit": "Count",
+				"Dimensions": list{object{"Key": "kind", "Value": "$.kind"}},
+			}},
+		})
 	}
 	if f.consumes != "" {
 		out[f.name+"Source"] = resource("Lambda::EventSourceMapping", object{

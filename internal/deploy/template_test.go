@@ -13,6 +13,7 @@ import (
 
 	"eureka/internal/awslocal"
 	"eureka/internal/deploy"
+	"eureka/internal/lambdaapp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -187,6 +188,12 @@ func TestEverythingIsLookedAfter(t *testing.T) {
 			if dead := strings.Contains(name, "Dead"); dead == (r.Properties["RedrivePolicy"] != nil) {
 				t.Errorf("%s: dead letters %v", name, !dead)
 			}
+		}
+	}
+	for _, name := range []string{"Ws", "Http", "Events", "Fanout"} {
+		counted := all[name+"RuleErrors"].Properties
+		if want := `$.msg = \"` + lambdaapp.RulesFailed + `\"`; !strings.Contains(string(counted["FilterPattern"]), want) || !strings.Contains(string(counted["LogGroupName"]), name+"Log") {
+			t.Errorf("%s: failing rules are counted by %s", name, counted)
 		}
 	}
 	for name, r := range all {

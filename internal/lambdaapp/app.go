@@ -46,6 +46,7 @@ type app struct {
 	queue         *apigw.Queue
 	engine        *dynamo.Engine
 	rules         *rule.Rules
+	failures      failures
 	core          *core.Core
 	access        apigw.Access
 	service       *apigw.Service // access, when the service has credentials of its own
@@ -63,15 +64,24 @@ func New(o Options) (Handler, error) {
 			return nil, err
 		}
 	}
-	switch o.Settings.Role {
+	handler, err := a.handler()
+	if err != nil {
+		return nil, err
+	}
+	return counting{Handler: handler, failures: &a.failures, log: o.Log}, nil
+}
+
+// handler is what the role does.
+func (a *app) handler() (Handler, error) {
+	switch a.Settings.Role {
 	case RoleWS:
 		return a.sockets()
 	case RoleHTTP:
 		return a.http()
 	case RoleEvents:
-		return apigw.NewEvents(a.core, o.Log)
+		return apigw.NewEvents(a.core, a.Log)
 	case RoleFanout:
-		return apigw.NewTasks(a.engine, a.queue, o.Log)
+		return apigw.NewTasks(a.engine, a.queue, a.Log)
 	default:
 		return a.schedule()
 	}
@@ -89,7 +99,7 @@ func (a *app) openEngine() error {
 		return err
 	}
 	a.queue = apigw.NewQueue(sqs.New(sqs.Options{Region: s.Region, Credentials: credentials, BaseEndpoint: endpoint(s.SQSEndpoint)}), a.Settings.TasksQueueURL)
-	a.rules = rule.New(rule.Options{Log: a.Log})
+	a.rules = rule.New(rule.Options{Log: a.Log, Failed: a.failures.add})
 	a.engine, err = dynamo.Open(dynamo.Options{
 		Client: dynamodb.New(dynamodb.Options{Region: s.Region, Credentials: credentials, BaseEndpoint: endpoint(s.DynamoDBEndpoint)}),
 		Table:  a.Settings.Table, Poster: a.poster, Queue: a.queue, Gone: a.gone, Rules: a.rules, Log: a.Log,

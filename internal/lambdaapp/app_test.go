@@ -1,6 +1,7 @@
 package lambdaapp
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -38,6 +39,7 @@ type account struct {
 	mu   sync.Mutex
 	got  map[string][]string // frames by socket
 	gone map[string]bool
+	log  bytes.Buffer
 }
 
 // standIn is a process that all tests of the package share.
@@ -116,6 +118,19 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.got[id] = append(a.got[id], string(text))
 }
 
+// Write is the functions' log.
+func (a *account) Write(line []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.log.Write(line)
+}
+
+func (a *account) logged(text string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Count(a.log.String(), text)
+}
+
 func (a *account) frames(id string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,7 +148,7 @@ func (a *account) function(role Role, authentication Authentication) Handler {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	h, err := New(Options{Settings: s, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(a.t.Output(), nil))})
+	h, err := New(Options{Settings: s, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(io.MultiWriter(a.t.Output(), a), nil))})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -298,5 +313,40 @@ func TestFilters(t *testing.T) {
 		if got := a.frames(id); strings.Count(got, `"total":`) != want || !strings.Contains(got, `"total":700`) {
 			t.Errorf("%s got %s", id, got)
 		}
+	}
+}
+
+// TestRulesFailed: a call in which rules failed logs how many of each kind, and the next one does not repeat it.
+func TestRulesFailed(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	ws, api := a.function(RoleWS, AuthNone), a.function(RoleHTTP, AuthNone)
+	a.ready(api)
+	for path, channel := range map[string]string{"/channels/orders": `{"filter":"data.total > 100"}`, "/channels/sums": `{"transform":"{\"sum\": data.total + 1}"}`, "/channels/room": `{}`} {
+		if answer := a.call(api, httpEvent("POST", path, channel)); !strings.Contains(answer, `"statusCode":200`) {
+			t.Fatal(answer)
+		}
+	}
+	a.call(ws, socketEvent("CONNECT", "few=", ""))
+	a.call(ws, socketEvent("MESSAGE", "few=", `,"body":"{\"action\":\"subscribe\",\"channel\":\"room\",\"filter\":\"data.total > 1\"}"`))
+	events := a.function(RoleEvents, AuthNone)
+	record := func(channel, total string) string {
+		return fmt.Sprintf(`{"messageId":"%s%s","body":"{\"channelId\":\"%[1]s\",\"data\":{\"total\":%[2]s}}"}`, channel, total)
+	}
+	many := `\"many\"`
+	batch := strings.Join([]string{record("orders", many), record("orders", "true"), record("sums", many), record("room", many), record("room", "7")}, ",")
+	if answer := a.call(events, `{"Records":[`+batch+`]}`); answer != `{"batchItemFailures":[]}` {
+		t.Error(answer)
+	}
+	if answer := a.call(events, `{"Records":[`+record("orders", "101")+`]}`); answer != `{"batchItemFailures":[]}` {
+		t.Error(answer)
+	}
+	for _, want := range []string{"kind=filter count=2", "kind=transform count=1", "kind=subscription count=1"} {
+		if got := a.logged(`msg="` + RulesFailed + `" ` + want); got != 1 {
+			t.Errorf("%d lines with %s", got, want)
+		}
+	}
+	if got := a.logged(RulesFailed); got != 3 {
+		t.Errorf("%d lines in all", got)
 	}
 }
