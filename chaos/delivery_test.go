@@ -134,7 +134,7 @@ func (w *world) run(length time.Duration) {
 // lacking tells what a run has not done often enough to prove anything. Most runs of a minute do many times as much; a slow machine takes longer.
 func (w *world) lacking(counts map[string]int) []string {
 	least := map[string]int{
-		kills: 4, stops: 1, drops: 20, acks: 1300, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
+		kills: 4, stops: 1, freezes: 1, drops: 20, acks: 1300, resumes: 100, refusals: 3, slowCloses: 1, drainCloses: 1, repeats: 20, pages: 10, liveMessages: 200,
 	}
 	if w.nats == nil {
 		least[takeovers] = 2 // in a cluster the other node does not lose them as often

@@ -11,6 +11,7 @@ import (
 const (
 	kills        = "kills"
 	stops        = "stops"
+	freezes      = "freezes" // of nodes and NATS
 	natsKills    = "NATS kills"
 	natsStops    = "NATS stops"
 	cuts         = "cuts"                     // of a node's connection to NATS
@@ -81,6 +82,21 @@ func stopped(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 	n.start()
 }
 
+// frozen freezes a node for a while, which clients and NATS may or may not notice.
+func frozen(ctx context.Context, w *world, n *node, rng *rand.Rand) {
+	w.count(freezes)
+	n.freeze()
+	pause(ctx, rng, 0, 4*time.Second)
+	n.thaw()
+}
+
+func natsFrozen(ctx context.Context, w *world, _ *node, rng *rand.Rand) {
+	w.count(freezes)
+	w.nats.freeze()
+	pause(ctx, rng, 0, 4*time.Second)
+	w.nats.thaw()
+}
+
 func natsStopped(ctx context.Context, w *world, _ *node, rng *rand.Rand) {
 	w.count(natsStops)
 	w.nats.stop()
@@ -119,13 +135,13 @@ func cutOff(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 
 // deck has each kind of fault as often as it happens before all have.
 func (w *world) deck() []fault {
-	deck := []fault{{"killed", killed, false}, {"killed", killed, false}, {"killed twice", killedTwice, false}, {"stopped", stopped, false}}
+	deck := []fault{{"killed", killed, false}, {"killed", killed, false}, {"killed twice", killedTwice, false}, {"stopped", stopped, false}, {"frozen", frozen, false}}
 	if w.nats == nil {
 		return append(deck, deck...)
 	}
 	return append(deck,
 		fault{"killed with all others", allKilled, false}, fault{"cut off", cutOff, false}, fault{"cut off", cutOff, false}, fault{"cut off with all others: NATS stopped", natsStopped, true},
-		fault{"cut off with all others: NATS killed", natsKilled, true}, fault{"killed with NATS", natsAndNodeKilled, true})
+		fault{"frozen with all others: NATS frozen", natsFrozen, false}, fault{"cut off with all others: NATS killed", natsKilled, true}, fault{"killed with NATS", natsAndNodeKilled, true})
 }
 
 // maxExtension is how much longer a run may take than it was meant to, so that a slow machine does as much.

@@ -86,6 +86,14 @@ func (p *process) end(signal os.Signal, within time.Duration) bool {
 	}
 }
 
+func (p *process) signal(signal os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.command != nil {
+		_ = p.command.Process.Signal(signal) // fails when it has ended
+	}
+}
+
 func (p *process) kill() {
 	if !p.end(syscall.SIGKILL, patience) {
 		p.world.wrong("%s cannot be killed", p.name)
