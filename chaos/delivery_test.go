@@ -185,7 +185,12 @@ func (w *world) report(transcript *Transcript, r Report) {
 		w.t.Errorf("violation: %s\n%s", v, excerpt(transcript, v))
 	}
 	if len(r.Violations) > 0 {
-		w.t.Errorf("seed %d: %d violations", w.seed, len(r.Violations))
+		// Once more, since of long outputs the end alone is kept.
+		var texts []string
+		for _, v := range r.Violations[:min(len(r.Violations), shown)] {
+			texts = append(texts, v.String())
+		}
+		w.t.Errorf("seed %d: %d violations\n%s", w.seed, len(r.Violations), strings.Join(texts, "\n"))
 	}
 }
 
