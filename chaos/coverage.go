@@ -58,7 +58,15 @@ func (f *follower) event(i int, e *Event) {
 			f.stretches[e.Channel] = &stretch{channel: e.Channel, event: i, began: e.At, open: true, start: s.end(), tolerant: true}
 		}
 	case Received:
-		if s := f.stretches[e.Channel]; f.inLine(i, e) && s != nil {
+		right, since := f.inLine(i, e)
+		s := f.stretches[e.Channel]
+		if s != nil && s.open && since != 0 {
+			// The gap was of the subscription before: what was asked for is promised as if it had come first.
+			f.finish(s, 0)
+			s = &stretch{channel: e.Channel, event: i, began: e.At, start: Position{Epoch: e.Position.Epoch, Offset: since}, tolerant: true}
+			f.stretches[e.Channel] = s
+		}
+		if right && s != nil {
 			f.received(s, i, e)
 		}
 	case Settled:

@@ -273,6 +273,21 @@ func TestJudge(t *testing.T) {
 			s.sees("c", got("p", 1, 10), got("p", 2, 11), resume(10), got("p", 3, 14), got("p", 2, 11), got("p", 3, 14), settled)
 			return s
 		}},
+		"a gap of the subscription before comes first": {scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), got("p", 2, 11), resume(10), gap, got("p", 3, 14), got("p", 2, 11), got("p", 3, 14), settled)
+			return s
+		}},
+		"a hole in what was asked for, behind such a gap": {rule: Hole, text: "p/2 at 11", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), resume(5), gap, got("p", 3, 14), got("p", 1, 10), got("p", 3, 14), settled)
+			return s
+		}},
+		"back behind a gap without being asked for": {rule: Double, text: "aaaaaaaa.11 came behind 14", scene: func() *scene {
+			s := three("c")
+			s.sees("c", got("p", 1, 10), gap, got("p", 3, 14), got("p", 2, 11))
+			return s
+		}},
 		"a publisher's order": {rule: Order, text: "p/3 at 9 was sent", scene: func() *scene {
 			s := newScene()
 			s.publish("p", 1, 10)

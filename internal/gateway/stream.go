@@ -356,7 +356,7 @@ func (s *stream) check(now time.Time) {
 		}
 	}
 	// Rates that are full again are all that new ones would be.
-	if s.pace != nil && s.poll.unhandled() && s.pace.full(now) {
+	if s.poll.unhandled() && s.pace != nil && s.pace.full(now) { // in this order: who handles frames does so without mu
 		s.pace = nil
 	}
 }
