@@ -95,6 +95,8 @@ type Delivery struct {
 	Sent     int    // sockets it was handed to
 	Gone     int    // sockets that had ended
 	Deferred int    // sockets that will get it later, by a retry or a worker; none of them is in Sent
+	// Unknown says that workers do the delivering, so that nobody knows the numbers yet: they are zero. Somebody listens, or did a moment ago.
+	Unknown bool
 }
 
 // Facts are what the filters of subscriptions see of a message.

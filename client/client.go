@@ -91,9 +91,9 @@ type Message struct {
 // Published says what became of a message.
 type Published struct {
 	Channel   string `json:"channel"`
-	ID        string `json:"id,omitempty"`       // its cursor, when the channel keeps history
-	Delivered int    `json:"delivered"`          // sockets it was handed to, or is under way to
-	Filtered  bool   `json:"filtered,omitempty"` // the channel's rules keep it out
+	ID        string `json:"id,omitempty"`        // its cursor, when the channel keeps history
+	Delivered *int   `json:"delivered,omitempty"` // sockets it was handed to, or is under way to; nil while nobody knows: a large channel, serverless
+	Filtered  bool   `json:"filtered,omitempty"`  // the channel's rules keep it out
 }
 
 // New returns a client of the service at base, such as http://localhost:8832. CodeInvalid when that is no HTTP URL.

@@ -343,7 +343,7 @@ func TestMessageIsSentAsItIs(t *testing.T) {
 		_, _ = fmt.Fprint(w, `{"channel":"1","delivered":3}`)
 	})
 	out, err := c.Publish(t.Context(), "a", client.Message{Data: json.RawMessage(`{"a":"é"}`), Event: "e"})
-	if err != nil || out.Delivered != 3 || body.Load() != "map[data:map[a:é] event:e]" {
+	if err != nil || out.Delivered == nil || *out.Delivered != 3 || body.Load() != "map[data:map[a:é] event:e]" {
 		t.Errorf("%+v, %v, sent %v", out, err, body.Load())
 	}
 }

@@ -46,7 +46,10 @@ func (c *publishCmd) Run(s *session) error {
 	if out.ID != "" {
 		as = " as " + clean(out.ID)
 	}
-	return s.printf("published to %s%s, delivered to %d\n", out.Channel, as, out.Delivered)
+	if out.Delivered == nil {
+		return s.printf("published to %s%s, its delivery is under way\n", out.Channel, as)
+	}
+	return s.printf("published to %s%s, delivered to %d\n", out.Channel, as, *out.Delivered)
 }
 
 // message reads a JSON value from an argument or, for "-", from standard input.

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"eureka"
@@ -15,5 +16,13 @@ func TestDelivered(t *testing.T) {
 	result, err := c.Publish(t.Context(), eureka.Everyone(""), core.PublishRequest{Channel: "a", Data: json.RawMessage(`1`), Counted: true})
 	if err != nil || result.Delivered != 1006 {
 		t.Errorf("%+v, %v", result, err)
+	}
+	d.answer = &eureka.Delivery{Unknown: true}
+	if result, err = c.Publish(t.Context(), eureka.Everyone(""), core.PublishRequest{Channel: "a", Data: json.RawMessage(`1`), Counted: true}); err != nil || !result.Unknown {
+		t.Errorf("%+v, %v", result, err)
+	}
+	ev := eureka.Event{Service: "s", ModelType: "m", Data: json.RawMessage(`1`)}
+	if routed, err := c.Route(t.Context(), eureka.Everyone(""), ev); err != nil || !slices.Equal(routed.Channels, []string{"s:m"}) {
+		t.Errorf("routed to an undeclared channel: %+v, %v", routed, err)
 	}
 }

@@ -25,6 +25,8 @@ type PublishResult struct {
 	Channel   string `json:"channel"`      // the channel's id
 	ID        string `json:"id,omitempty"` // the message's cursor, on a channel with history
 	Delivered int    `json:"delivered"`    // sockets the message was handed to or is under way to, when the request was Counted
+	// Unknown says that workers deliver the message, and that nobody knows yet to how many; Delivered is 0.
+	Unknown bool `json:"unknown,omitempty"`
 	// Filtered says that the message does not come to the channel: its filter does not pass it, or one of its rules failed on it.
 	Filtered bool `json:"filtered,omitempty"`
 }
@@ -63,7 +65,7 @@ func (c *Core) Publish(ctx context.Context, who eureka.Identity, r PublishReques
 		if err != nil {
 			return PublishResult{}, err
 		}
-		return PublishResult{Channel: t.id, ID: d.Cursor.String(), Delivered: d.Sent + d.Deferred}, nil
+		return PublishResult{Channel: t.id, ID: d.Cursor.String(), Delivered: d.Sent + d.Deferred, Unknown: d.Unknown}, nil
 	})
 }
 
@@ -143,7 +145,7 @@ func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message
 		switch {
 		case err != nil:
 			errs = append(errs, err)
-		case t.declared || d.Matched > 0:
+		case t.declared || d.Unknown || d.Matched > 0:
 			result.Channels = append(result.Channels, t.id)
 		}
 	}

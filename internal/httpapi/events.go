@@ -63,7 +63,7 @@ type BroadcastBody struct {
 type Broadcasted struct {
 	Channel   string   `json:"channel,omitempty" doc:"Id of the channel."`
 	ID        string   `json:"id,omitempty" doc:"The message's cursor, on a channel with history."`
-	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to, or is under way to."`
+	Delivered *int     `json:"delivered,omitempty" doc:"Sockets on all nodes that it was handed to, or is under way to. Left out while nobody knows: where a queue delivers to a large channel."`
 	Filtered  bool     `json:"filtered,omitempty" doc:"The channel's rules keep it out: nobody gets it."`
 	Accepted  int      `json:"accepted,omitempty" doc:"With channel 0: 1."`
 	Channels  []string `json:"channels,omitempty" doc:"With channel 0: ids of the channels it was delivered on."`
@@ -115,7 +115,11 @@ func (a *api) broadcast(ctx context.Context, in *broadcast) (Broadcasted, error)
 	result, err := a.core.Publish(ctx, who(ctx), core.PublishRequest{
 		Channel: in.Channel, Event: b.Event, Data: b.Data, Except: b.Except, Counted: true, Key: key,
 	})
-	return Broadcasted{Channel: result.Channel, ID: result.ID, Delivered: &result.Delivered, Filtered: result.Filtered}, err
+	out := Broadcasted{Channel: result.Channel, ID: result.ID, Filtered: result.Filtered}
+	if !result.Unknown {
+		out.Delivered = &result.Delivered
+	}
+	return out, err
 }
 
 func indent(v any) ([]byte, error) {

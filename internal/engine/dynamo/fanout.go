@@ -52,7 +52,7 @@ func (e *Engine) deliverNow(ctx context.Context, m eureka.Message, body []byte) 
 				Service: m.Service, ModelType: m.ModelType, ModelID: m.ModelID,
 			}
 		}
-		return e.deferred(ctx, m, body, tasks)
+		return e.deferred(ctx, tasks)
 	}
 	var t tally
 	posting, cancel := inTime(ctx)
@@ -95,40 +95,24 @@ func (e *Engine) deliverStored(ctx context.Context, m eureka.Message, body []byt
 				tasks = append(tasks, e.deliverTask(m.ChannelID, shard))
 			}
 		}
-		d, err := e.deferred(ctx, m, body, tasks)
+		d, err := e.deferred(ctx, tasks)
 		d.Cursor = cursor
 		return d, err
 	}
-	d := t.delivery()
-	if !t.settled && m.Counted {
-		// Whoever holds the shard's lease delivers it, or has.
-		d.Matched = e.subscribersOf(ctx, m, body)
-		d.Deferred = d.Matched
+	if !t.settled {
+		return eureka.Delivery{Cursor: cursor, Unknown: true}, nil // whoever holds the shard's lease delivers it, or has
 	}
+	d := t.delivery()
 	d.Cursor = cursor
 	return d, nil
 }
 
-// deferred puts one task for each shard into the queue.
-func (e *Engine) deferred(ctx context.Context, m eureka.Message, body []byte, tasks []Task) (eureka.Delivery, error) {
+// deferred puts one task for each shard into the queue. Counting who is to get the message would cost what delivering it costs.
+func (e *Engine) deferred(ctx context.Context, tasks []Task) (eureka.Delivery, error) {
 	if err := e.enqueue(ctx, 0, tasks...); err != nil {
 		return eureka.Delivery{}, err
 	}
-	var d eureka.Delivery
-	if m.Counted {
-		d.Matched = e.subscribersOf(ctx, m, body)
-		d.Deferred = d.Matched
-	}
-	return d, nil
-}
-
-// subscribersOf counts the subscribers that are to get a message that is accepted already, so that a fault is no reason to refuse it.
-func (e *Engine) subscribersOf(ctx context.Context, m eureka.Message, body []byte) int {
-	n, err := e.countMatches(ctx, m, e.sieve(body, m.Origin))
-	if err != nil {
-		e.options.Log.Warn("the subscribers of a channel could not be counted", slog.String("channel", m.ChannelID), slog.Any("error", err))
-	}
-	return n
+	return eureka.Delivery{Unknown: true}, nil
 }
 
 func (e *Engine) enqueue(ctx context.Context, delay time.Duration, tasks ...Task) error {

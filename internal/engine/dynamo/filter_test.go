@@ -109,7 +109,7 @@ func TestFiltersLive(t *testing.T) {
 				}
 				for n, matched := range []int{5, 2, 4, 2} {
 					d := s.deliver(orderEvent("A", n+1, retention))
-					if d.Matched != matched || d.Sent+d.Deferred != matched || (shards > 1) != (d.Deferred == matched) {
+					if d.Cursor = (eureka.Cursor{}); shards == 1 && d != (eureka.Delivery{Matched: matched, Sent: matched}) || shards > 1 && d != (eureka.Delivery{Unknown: true}) {
 						t.Errorf("message %d: %+v, want %d", n+1, d, matched)
 					}
 					s.work()
@@ -121,7 +121,7 @@ func TestFiltersLive(t *testing.T) {
 				}
 				join := orderEvent("A", 5, retention)
 				join.Action, join.Event = eureka.ActionJoin, ""
-				if d := s.deliver(join); d.Matched != len(subscribers) {
+				if d := s.deliver(join); shards == 1 && d.Matched != len(subscribers) {
 					t.Errorf("a join: %+v", d)
 				}
 				s.work()
@@ -260,9 +260,8 @@ func TestFilterOfRedelivery(t *testing.T) {
 		t.Fatal(l, err)
 	}
 	for n := 1; n <= 3; n++ {
-		d := s.deliver(orderEvent("A", n, &testRetention))
-		if want := 1 + n%2; d.Matched != want || d.Deferred != want {
-			t.Errorf("left to a holder: %+v, want %d", d, want)
+		if d := s.deliver(orderEvent("A", n, &testRetention)); d != (eureka.Delivery{Cursor: d.Cursor, Unknown: true}) {
+			t.Errorf("left to a holder: %+v", d)
 		}
 	}
 	s.clock.advance(leaseTime + 2*time.Second)

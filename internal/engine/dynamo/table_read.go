@@ -161,30 +161,6 @@ func (t *table) count(ctx context.Context, q query) (int, error) {
 	}
 }
 
-// apart gives the items that q.filter keeps, page by page, and returns the number of the others without fetching them; it costs what reading all
-// costs. It ends with an error of do.
-func (t *table) apart(ctx context.Context, q query, do func(page []item) error) (others int, err error) {
-	in := t.queryInput(q)
-	for {
-		out, err := t.page(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		page := make([]item, len(out.Items))
-		for i, it := range out.Items {
-			page[i] = it
-		}
-		others += int(out.ScannedCount - out.Count)
-		if err := do(page); err != nil {
-			return 0, err
-		}
-		if len(out.LastEvaluatedKey) == 0 {
-			return others, nil
-		}
-		in.ExclusiveStartKey = out.LastEvaluatedKey
-	}
-}
-
 func (t *table) page(ctx context.Context, in *dynamodb.QueryInput) (*dynamodb.QueryOutput, error) {
 	var out *dynamodb.QueryOutput
 	err := t.repeat(ctx, func(ctx context.Context) error {
