@@ -111,7 +111,8 @@ func (h *Handler) take(ctx context.Context, header http.Header, body []byte) (do
 		h.options.Log.WarnContext(ctx, "a topic was unsubscribed and delivers no more; subscribe it again if that was not meant", slog.String("topic", m.TopicArn))
 	default:
 		var events []eureka.Event
-		if events, err = intake.Queued(intake.Message{ID: m.MessageID, Body: string(body)}); err != nil {
+		// Nothing but the message's text: its attributes, and whatever else somebody put into the body, are not signed.
+		if events, err = intake.Queued(intake.Message{ID: m.MessageID, Body: m.Message}); err != nil {
 			h.options.Intake.Refuse(Source)
 			return done{}, err
 		}

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -252,4 +253,40 @@ func FuzzMessage(f *testing.F) {
 		_, _ = m.confirmURL()
 		_ = m.signed()
 	})
+}
+
+// TestUnsigned: SNS signs the message's text and not all that stands around it. Who can get at a signed message, such as another subscriber of the topic,
+// must not be able to hang an event of their own on its signature.
+func TestUnsigned(t *testing.T) {
+	const bridged = `"id":"e","source":"shop","detail-type":"order.paid","detail":"evil"`
+	const cloud = `"specversion":"1.0","id":"e","source":"/evil","type":"shop.order.paid","data":"evil"`
+	attribute := func(name, value string) string { return fmt.Sprintf(`%q:{"Type":"String","Value":%q}`, name, value) }
+	w := newWorld(t, snsHost)
+	n := 0
+	for name, beside := range map[string]string{
+		"a second message, null":            `"Message":null,` + bridged,
+		"another spelling, null":            `"message":null,` + bridged,
+		"a CloudEvent beside it":            `"message":null,` + cloud,
+		"attributes that are none":          `"MessageAttributes":7,` + bridged,
+		"attributes that are no texts":      `"MessageAttributes":{"a":{"Type":7}},` + bridged,
+		"an event beside it":                bridged,
+		"a CloudEvent's attributes":         `"MessageAttributes":{` + strings.Join([]string{attribute("ce-specversion", "1.0"), attribute("ce-id", "e"), attribute("ce-source", "/evil"), attribute("ce-type", "shop.order.paid")}, ",") + `}`,
+		"the attributes of a CloudEvent, 2": `"messageattributes":{` + strings.Join([]string{attribute("ce-specversion", "1.0"), attribute("ce-id", "e"), attribute("ce-source", "/evil"), attribute("ce-type", "x"), attribute("ce-channelid", "orders")}, ",") + `}`,
+	} {
+		n++
+		text, err := json.Marshal(notification(fmt.Sprint(n), `{"channelId":"room","data":"honest"}`).sign(t, keys.signer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer := w.postText([]byte(strings.TrimSuffix(string(text), "}") + "," + beside + "}"))
+		// The CloudEvent's type takes the place of the message's.
+		if refused := status == http.StatusBadRequest && name == "a CloudEvent beside it"; !refused && (status != http.StatusOK || answer != `{"accepted":1,"channels":["room"]}`) {
+			t.Errorf("%s: %d %s", name, status, answer)
+		}
+	}
+	for _, taken := range w.Spy.Taken() {
+		if taken != `room message "honest"` {
+			t.Errorf("delivered: %s", taken)
+		}
+	}
 }
