@@ -162,7 +162,7 @@ func (e *Events) start(data []byte, header nats.Header, id string) func() source
 	}
 	for name, values := range header {
 		if len(values) > 0 {
-			m.Attributes[strings.ToLower(name)] = values[0]
+			m.Attributes[strings.ToLower(name)] = intake.HeaderValue(values[0])
 		}
 	}
 	events, err := intake.Queued(m)

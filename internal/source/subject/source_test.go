@@ -145,6 +145,13 @@ func TestAnswers(t *testing.T) {
 		{"several", &nats.Msg{Data: []byte(`[{"channelId":"room","data":1},{"channelId":"room","data":2}]`)}, `{"accepted":2,"channels":["room"]}`},
 		{"a CloudEvent by its headers", header(&nats.Msg{Data: []byte("hello")}, cloud...), `{"accepted":1,"channels":["orders"]}`},
 		{"the same", header(&nats.Msg{Data: []byte("hello")}, cloud...), `{"accepted":1,"channels":["orders"]}`},
+		// The binding of CloudEvents to NATS has values percent-encoded: this is the event of "/größe 1" and "100%" as it would be in structured mode.
+		{"a CloudEvent with encoded headers", header(&nats.Msg{Data: []byte(`"encoded"`)}, "ce-specversion: 1.0", "ce-id: 100%25", "ce-source: /gr%C3%B6%C3%9Fe", "ce-type: shop.order.paid", "ce-event: f%C3%BCr%20uns"),
+			`{"accepted":1,"channels":["orders"]}`},
+		{"the same in structured mode", header(&nats.Msg{Data: []byte(`{"specversion":"1.0","id":"100%","source":"/größe","type":"shop.order.paid","event":"für uns","data":"encoded"}`)}, "content-type: application/cloudevents"),
+			`{"accepted":1,"channels":["orders"]}`},
+		{"the same in structured mode with headers", header(&nats.Msg{Data: []byte(`{"specversion":"1.0","id":"100%","source":"/größe","type":"shop.order.paid","event":"für uns","data":"encoded"}`)},
+			"content-type: application/cloudevents+json", "ce-specversion: 1.0", "ce-id: 100%25", "ce-source: /gr%C3%B6%C3%9Fe", "ce-type: shop.order.paid", "ce-event: f%C3%BCr%20uns"), `{"accepted":1,"channels":["orders"]}`},
 		{"known by its header", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"again", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not a JSON object","retry":false}}`},
@@ -162,7 +169,7 @@ func TestAnswers(t *testing.T) {
 	if err := w.nc.PublishMsg(native(4)); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`orders paid "hello"`, "orders paid 1", "orders paid 3", "orders paid 4", "room message 1", "room message 2", "room message 3"}
+	want := []string{`orders für uns "encoded"`, `orders paid "hello"`, "orders paid 1", "orders paid 3", "orders paid 4", "room message 1", "room message 2", "room message 3"}
 	w.Await("the last one", func() bool { return len(w.Spy.Taken()) >= len(want) })
 	if diff := cmp.Diff(want, w.Spy.Sorted()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
