@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -374,5 +376,60 @@ func TestOwnConsumer(t *testing.T) {
 	e, _ := w.start("EVENTS", func(o *Options) { o.Name = "careless" })
 	if _, err := e.stream.bind(); eureka.CodeOf(err) != eureka.CodeInvalid {
 		t.Errorf("one that acknowledges by itself: %v", err)
+	}
+}
+
+// records keeps lines of the log.
+type records struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *records) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, string(line))
+	return len(line), nil
+}
+
+func (r *records) with(parts ...string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, line := range r.lines {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestLastTry: NATS gives a message as often as its consumer says and then no more. That is not silent: it is an error in the log, with the place of the
+// message in the stream, where it stays.
+func TestLastTry(t *testing.T) {
+	w := newWorld(t)
+	stream := w.stream()
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "eureka-events", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 2}); err != nil {
+		t.Fatal(err)
+	}
+	w.Spy.Fail(func(m eureka.Message) error {
+		if string(m.Data) == "1" {
+			return eureka.Errorf(eureka.CodeUnavailable, "the engine is away")
+		}
+		return nil
+	})
+	var log records
+	w.start("EVENTS", func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w.publish(native(1))
+	w.publish(&nats.Msg{Subject: "eureka.events.x", Data: []byte(`{"channelId":"room","data":2}`)})
+	w.Await("the line of the last try", func() bool { return log.with("level=ERROR", "is not tried again", "sequence=1") > 0 })
+	if n := log.with("could not be accepted for now", "sequence=1"); n != 1 {
+		t.Errorf("%d lines of tries behind which others come, want that of the first", n)
+	}
+	if n := log.with("level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log: %v", n, log.lines)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil || info.State.Msgs != 2 {
+		t.Errorf("%+v, %v", info.State, err)
 	}
 }

@@ -44,6 +44,7 @@ type stream struct {
 
 	mu      sync.Mutex
 	current jetstream.ConsumeContext
+	tries   uint64 // of a message, as the consumer says; 0 for any number
 	working map[jetstream.Msg]struct{}
 }
 
@@ -101,6 +102,9 @@ func (s *stream) bind() (gone <-chan struct{}, err error) {
 			s.events.log.Debug("taking events from the stream", slog.Any("error", err))
 		}),
 	}
+	s.mu.Lock()
+	s.tries = uint64(max(config.MaxDeliver, 0)) //nolint:gosec // not negative
+	s.mu.Unlock()
 	if len(config.PriorityGroups) > 0 {
 		options = append(options, jetstream.PullPriorityGroup(config.PriorityGroups[0]))
 	}
@@ -149,13 +153,15 @@ func (s *stream) receive(msg jetstream.Msg) {
 		out := wait()
 		s.mu.Lock()
 		delete(s.working, msg)
+		last := s.tries > 0 && meta.NumDelivered >= s.tries
 		s.mu.Unlock()
-		s.settle(msg, meta, out.Err)
+		s.settle(msg, meta, out.Err, last)
 	})
 }
 
-// settle acknowledges what was accepted. What never can be is ended, and what could not be for now is given back for a while.
-func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err error) {
+// settle acknowledges what was accepted. What never can be is ended, and what could not be for now is given back for a while, also when that was the last
+// time that NATS gave it: that NATS then tells who listens for it.
+func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err error, last bool) {
 	var said error
 	switch {
 	case err == nil:
@@ -165,8 +171,11 @@ func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err erro
 		said = msg.TermWithReason(string(eureka.CodeOf(err)))
 	default:
 		again := min(firstAgain<<min(meta.NumDelivered-1, 10), lastAgain)
-		s.events.log.Warn("an event of the stream could not be accepted for now", slog.Uint64("sequence", meta.Sequence.Stream),
-			slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
+		level, text := slog.LevelWarn, "an event of the stream could not be accepted for now"
+		if last {
+			level, text = slog.LevelError, "an event of the stream could not be accepted as often as its consumer gives it; it is not tried again and stays there"
+		}
+		s.events.log.Log(s.events.ctx, level, text, slog.Uint64("sequence", meta.Sequence.Stream), slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
 		said = msg.NakWithDelay(again + rand.N(again/2)) //nolint:gosec // jitter
 	}
 	if said != nil {
