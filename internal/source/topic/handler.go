@@ -95,8 +95,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) take(ctx context.Context, header http.Header, body []byte) (done, error) {
 	m, err := h.authentic(ctx, header, body)
-	if err != nil {
+	switch {
+	case source.Refused(err):
 		h.options.Intake.Refuse(Source)
+		return done{}, err
+	case err != nil: // its certificate cannot be had now, and SNS sends it again
+		h.options.Intake.Metrics().Count(Source, 0, 0, 1)
 		return done{}, err
 	}
 	now := h.options.Now()

@@ -204,6 +204,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestCounts: what SNS sends again is no refusal: that is what nobody can take.
+func TestCounts(t *testing.T) {
+	w := newWorld(t, snsHost)
+	w.post(notification("1", native).sign(t, keys.signer))
+	w.post(notification("2", native).sign(t, keys.forger))
+	w.post(notification("3", "hello").sign(t, keys.signer))
+	w.post(notification("4", native).with("SigningCertURL", "https://"+snsHost+"/none.pem").sign(t, keys.signer))
+	want := map[string]float64{"eureka_events_received_total": 4, "eureka_events_accepted_total": 1, "eureka_events_refused_total": 2, "eureka_events_failed_total": 1}
+	families, err := w.Counts.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		if _, asked := want[f.GetName()]; asked && len(f.GetMetric()) == 1 && f.GetMetric()[0].GetLabel()[0].GetValue() == Source {
+			got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestSeen: what could not be sent again any more is forgotten, and there is a bound.
 func TestSeen(t *testing.T) {
 	s, now := seen{until: map[string]time.Time{}}, time.Now()
