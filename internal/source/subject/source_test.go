@@ -55,7 +55,7 @@ func newWorld(t *testing.T) *world {
 // run starts the server, at the same address when it was there before.
 func (w *world) run() {
 	w.T.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: w.port, JetStream: true, StoreDir: w.dir, NoLog: true, NoSigs: true})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: w.port, JetStream: true, MaxPayload: 4 << 20, StoreDir: w.dir, NoLog: true, NoSigs: true})
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -157,6 +157,8 @@ func TestAnswers(t *testing.T) {
 		{"known by its header", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"again", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not a JSON object","retry":false}}`},
+		{"too large", &nats.Msg{Data: []byte(`[{"channelId":"room","data":1}` + strings.Repeat(" ", 1<<20) + "]")},
+			`{"accepted":0,"channels":[],"error":{"code":"too_large","message":"the message has 1048607 bytes, the limit is 1048576","retry":false}}`},
 		{"one of two", &nats.Msg{Data: []byte(`[{"channelId":"nobody","data":1},{"channelId":"room","data":3}]`)},
 			`{"accepted":1,"channels":["room"],"error":{"code":"not_found","message":"there is no channel \"nobody\"; create it first (POST /channels/nobody)","retry":false}}`},
 	} {
