@@ -20,6 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/core"
+	"eureka/internal/source"
 	"eureka/internal/source/sourcetest"
 )
 
@@ -433,5 +435,100 @@ func TestLastTry(t *testing.T) {
 	info, err := stream.Info(t.Context())
 	if err != nil || info.State.Msgs != 2 {
 		t.Errorf("%+v, %v", info.State, err)
+	}
+}
+
+// stuck is a core that does not come to an end with anything.
+type stuck struct{ begun chan string }
+
+func (s stuck) Route(ctx context.Context, _ eureka.Identity, ev eureka.Event) (core.RouteResult, error) {
+	s.begun <- string(ev.Data)
+	<-ctx.Done()
+	return core.RouteResult{}, ctx.Err()
+}
+
+// TestCrash: what was under way on a node that is gone comes to the next one, once. Its order is NATS's then, which turns round what it gives again.
+func TestCrash(t *testing.T) {
+	w := newWorld(t)
+	stream := w.stream()
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+		Durable: "eureka-events", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait / 10, PinnedTTL: pinned / 10,
+		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := stuck{make(chan string, 100)}
+	in, err := source.New(source.Options{Router: s, Log: w.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doomed, err := Start(t.Context(), Options{URL: w.server.ClientURL(), Subject: "eureka.events.>", Stream: "EVENTS", Name: "eureka-events", Intake: in, Log: w.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer doomed.cut()
+	var want []string
+	publish := func(n int) {
+		w.publish(native(n))
+		want = append(want, "orders paid "+strconv.Itoa(n))
+	}
+	for n := range 5 {
+		publish(n)
+	}
+	if first := <-s.begun; first != "0" {
+		t.Fatalf("it begins with %s", first)
+	}
+	w.Await("all of them there", func() bool { underWay, _, _ := w.pending(); return underWay == 5 })
+	w.start("EVENTS", nil)
+	doomed.nc.Close()
+	for n := range 5 {
+		publish(5 + n)
+	}
+	w.Await("all", w.settled(10))
+	if diff := cmp.Diff(want, w.Spy.Sorted()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if ackWait >= pinned {
+		t.Error("what is behind overtakes what a node had that is gone")
+	}
+}
+
+// TestOwnAckWait: a consumer of the operator's own may wait for less than the service's; what takes longer is not given again meanwhile.
+func TestOwnAckWait(t *testing.T) {
+	for name, config := range map[string]jetstream.ConsumerConfig{
+		"AckWait": {AckWait: time.Second}, "BackOff": {BackOff: []time.Duration{time.Second, 2 * time.Second}, MaxDeliver: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			config.Durable, config.AckPolicy = "eureka-events", jetstream.AckExplicitPolicy
+			if _, err := w.stream().CreateConsumer(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			var told atomic.Int32
+			if _, err := w.nc.Subscribe("$JS.ACK.EVENTS.>", func(m *nats.Msg) {
+				if string(m.Data) == "+WPI" {
+					told.Add(1)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			free := make(chan struct{})
+			release := sync.OnceFunc(func() { close(free) })
+			defer release()
+			w.Spy.Fail(func(eureka.Message) error {
+				<-free
+				return nil
+			})
+			w.publish(native(1))
+			w.start("EVENTS", nil)
+			w.Await("that NATS was told for longer than it waits", func() bool { return told.Load() >= 6 })
+			if consumer, err := w.js.Consumer(t.Context(), "EVENTS", "eureka-events"); err != nil {
+				t.Error(err)
+			} else if n := consumer.CachedInfo().NumRedelivered; n != 0 {
+				t.Errorf("%d messages were given again", n)
+			}
+			release()
+			w.Await("its end", w.settled(1))
+		})
 	}
 }
