@@ -14,7 +14,7 @@ type ChannelView struct {
 	Subscribed *int `json:"subscribed,omitempty"`
 	// Messages is about how many messages the channel retains; nil without history, or when it cannot be told now.
 	Messages *int `json:"messages,omitempty" doc:"About how many messages it retains; absent without history, or when that cannot be told now."`
-	// LastError is the last failure of one of its rules that this process saw since they changed; nil for none.
+	// LastError is the last failure of one of its rules that this process saw since they changed; nil for none, and for callers who do not manage channels.
 	LastError *RuleFailure `json:"lastError,omitempty"`
 }
 
@@ -64,7 +64,8 @@ func (c *Core) CreateChannel(ctx context.Context, who eureka.Identity, ch eureka
 
 // Channel returns a declared channel by id or alias with its number of subscribers.
 func (c *Core) Channel(ctx context.Context, who eureka.Identity, name string) (ChannelView, error) {
-	if err := c.may(who, eureka.ScopeManage); err != nil {
+	manages := c.may(who, eureka.ScopeManage) == nil
+	if !manages {
 		if _, err := c.reach(ctx, who, eureka.ScopeSubscribe, name); err != nil {
 			return ChannelView{}, err
 		}
@@ -73,7 +74,11 @@ func (c *Core) Channel(ctx context.Context, who eureka.Identity, name string) (C
 	if err != nil {
 		return ChannelView{}, err
 	}
-	return c.view(ctx, ch), nil
+	view := c.view(ctx, ch)
+	if !manages {
+		view.LastError = nil // it quotes what a rule stumbled over, which may be what a transform leaves out
+	}
+	return view, nil
 }
 
 // UpdateChannel changes a channel's fields and returns it as it is then. Without a revision in the patch the last writer wins field by field.

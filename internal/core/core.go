@@ -61,6 +61,7 @@ type Core struct {
 	limited          func(setting string)
 	rules            eureka.Rules
 	failures         *failures
+	progress         *progress
 	now              func() time.Time
 	log              *slog.Logger
 }
@@ -77,7 +78,7 @@ func New(o Options) (*Core, error) {
 	c := &Core{
 		ports: o.Ports, node: o.Node, allowUndeclared: o.AllowUndeclared,
 		maxSubscriptions: o.MaxSubscriptions, maxAge: o.MaxAge, verify: o.Verify, limited: o.Limited, now: o.Now, log: o.Log,
-		rules: o.Rules, failures: newFailures(),
+		rules: o.Rules, failures: newFailures(), progress: newProgress(),
 	}
 	if c.maxSubscriptions <= 0 {
 		c.maxSubscriptions = DefaultMaxSubscriptions

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 
 	"eureka"
@@ -19,12 +20,18 @@ type disturbed struct {
 	eureka.History
 
 	delivered []string
-	during    func()           // each delivery
-	forget    func() error     // instead of forgetting; nil for nothing
-	answer    *eureka.Delivery // of each delivery; nil for the engine's
+	during    func()                       // each delivery
+	fail      func(m eureka.Message) error // instead of a delivery; nil for none
+	forget    func() error                 // instead of forgetting; nil for nothing
+	answer    *eureka.Delivery             // of each delivery; nil for the engine's
 }
 
 func (d *disturbed) Deliver(ctx context.Context, m eureka.Message) (eureka.Delivery, error) {
+	if d.fail != nil {
+		if err := d.fail(m); err != nil {
+			return eureka.Delivery{}, err
+		}
+	}
 	delivery, err := d.Fanout.Deliver(ctx, m)
 	if err == nil {
 		d.delivered = append(d.delivered, m.ChannelID)
@@ -92,6 +99,47 @@ func TestACallerThatHangsUp(t *testing.T) {
 	}
 	if len(d.delivered) != 2 {
 		t.Errorf("delivered on %v", d.delivered)
+	}
+}
+
+// TestAnEventThatOneChannelDoesNotTake: its source brings it again, and the channels that have taken it do not get it again, with a history or without.
+func TestAnEventThatOneChannelDoesNotTake(t *testing.T) {
+	c, d := newDisturbed(t)
+	who := eureka.Everyone("")
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := c.CreateChannel(t.Context(), who, eureka.Channel{ID: id, Service: "s", ModelType: "m"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ev := eureka.Event{ID: "1", Service: "s", ModelType: "m", Data: json.RawMessage(`1`)}
+	for _, code := range []eureka.Code{eureka.CodeUnavailable, eureka.CodeTooLarge} {
+		d.fail = func(m eureka.Message) error {
+			if m.ChannelID == "b" {
+				return eureka.Errorf(code, "not now")
+			}
+			return nil
+		}
+		if result, err := c.Route(t.Context(), who, ev); eureka.CodeOf(err) != code || !slices.Equal(result.Channels, []string{"a", "c"}) {
+			t.Errorf("%+v, %v", result, err)
+		}
+	}
+	if !slices.Equal(d.delivered, []string{"a", "c"}) {
+		t.Errorf("delivered on %v before it was accepted", d.delivered)
+	}
+	// Another event of the name is not what was delivered.
+	other := ev
+	other.Data = json.RawMessage(`2`)
+	if _, err := c.Route(t.Context(), who, other); err == nil || !slices.Equal(d.delivered, []string{"a", "c", "a", "c"}) {
+		t.Errorf("%v, delivered on %v", err, d.delivered)
+	}
+	d.fail, d.delivered = nil, nil
+	for range 2 {
+		if result, err := c.Route(t.Context(), who, ev); err != nil || !slices.Equal(result.Channels, []string{"a", "b", "c"}) {
+			t.Errorf("%+v, %v", result, err)
+		}
+	}
+	if !slices.Equal(d.delivered, []string{"b"}) {
+		t.Errorf("then delivered on %v", d.delivered)
 	}
 }
 

@@ -82,7 +82,8 @@ type RouteResult struct {
 
 // Route delivers an event to every declared channel of its service, modelType and modelId, to the undeclared channels
 // service:modelType and service:modelType:modelId, and to ev.ChannelID when it names one. A channel gets it once. When a
-// delivery fails the others are made all the same and the error is returned, so that the reporter tries again. An event with an id is
+// delivery fails the others are made all the same and the error is returned, so that the reporter tries again: an event with an id then goes to those
+// alone that did not take it, as far as this process remembers. Such an event is
 // accepted once in five minutes for its service and the channel that it names, on all nodes, and gets the same result again; CodeConflict when the
 // id came with another event.
 func (c *Core) Route(ctx context.Context, who eureka.Identity, ev eureka.Event) (RouteResult, error) {
@@ -126,15 +127,25 @@ func (c *Core) RouteKeyed(ctx context.Context, who eureka.Identity, ev eureka.Ev
 		ev.Data = m.Data
 		m.Key, request = onceKey("request", who.User, key), fingerprint(ev)
 	}
-	return once(ctx, c, m.Key, request, func(ctx context.Context) (RouteResult, error) { return c.deliverTo(ctx, targets, m) })
+	return once(ctx, c, m.Key, request, func(ctx context.Context) (RouteResult, error) {
+		return c.deliverTo(ctx, targets, m, attempt{m.Key, request})
+	})
 }
 
-// deliverTo delivers a message on each of the channels.
-func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message) (RouteResult, error) {
+// deliverTo delivers a message on each of the channels, but for those that took it when the same event was tried before.
+func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message, a attempt) (RouteResult, error) {
 	result := RouteResult{Channels: []string{}}
 	var errs []error
+	before := c.progress.begun(a, c.now())
+	defer func() { c.progress.ended(a, before, len(errs) == 0) }()
 	run := c.rules.On(eureka.RuleSubject{Facts: m.Facts()}) // one for all: the data is decoded once
 	for _, t := range targets {
+		if counts, had := before.counts[t.id]; had {
+			if counts {
+				result.Channels = append(result.Channels, t.id)
+			}
+			continue
+		}
 		m, ok := c.rewrite(run, t, m)
 		if !ok {
 			continue
@@ -142,10 +153,11 @@ func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message
 		// Only for an undeclared channel the number of listeners decides whether it counts as a channel at all.
 		m.ChannelID, m.Counted, m.Retention = t.id, !t.declared, t.history
 		d, err := c.ports.Fanout.Deliver(ctx, m)
-		switch {
-		case err != nil:
+		if err != nil {
 			errs = append(errs, err)
-		case t.declared || d.Unknown || d.Matched > 0:
+			continue
+		}
+		if before.counts[t.id] = t.declared || d.Unknown || d.Matched > 0; before.counts[t.id] {
 			result.Channels = append(result.Channels, t.id)
 		}
 	}

@@ -105,6 +105,24 @@ func TestTransformRedacts(t *testing.T) {
 	}
 }
 
+// The text of a failure quotes what a rule stumbled over, which may be just what a transform is there to leave out: it is for those who manage channels.
+func TestFailuresAreNotForSubscribers(t *testing.T) {
+	r := newRuled(t)
+	r.create(eureka.Channel{ID: "A", Transform: `{"name": data.names[data.card]}`})
+	if result, err := r.core.Publish(t.Context(), eureka.Everyone(""), core.PublishRequest{Channel: "A", Data: json.RawMessage(`{"names":{},"card":"secret"}`)}); err != nil || !result.Filtered {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	for scopes, want := range map[eureka.Scope]bool{eureka.ScopeManage: true, eureka.ScopeSubscribe: false, eureka.ScopeSubscribe | eureka.ScopePublish: false} {
+		view, err := r.core.Channel(t.Context(), eureka.Identity{Scopes: scopes, Channels: []string{"A"}}, "A")
+		if err != nil || view.ID != "A" || (view.LastError != nil) != want {
+			t.Errorf("with the scope %s: %+v, %v", scopes, view.LastError, err)
+		}
+		if want && !strings.Contains(view.LastError.Message, "secret") {
+			t.Errorf("the failure quotes nothing, and shows nothing here: %s", view.LastError.Message)
+		}
+	}
+}
+
 func TestRulesOfAccess(t *testing.T) {
 	r := newRuled(t)
 	r.create(eureka.Channel{ID: "A", History: &eureka.Retention{}, Access: &eureka.Access{

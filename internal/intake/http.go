@@ -16,12 +16,11 @@ const cloudHeader = "Ce-"
 // HTTP reads the events of a request's body as its headers name its form: one CloudEvent in binary, structured or batch mode, or, as JSON, what Events reads
 // or the notification of an SNS topic around it. The sender's right to report them is not checked here.
 func HTTP(header http.Header, body []byte) ([]eureka.Event, error) {
-	if len(header.Values(cloudHeader+"Specversion")) > 0 {
-		return one(binaryMode(header, body))
-	}
 	given := header.Get("Content-Type")
 	kind, _, err := mime.ParseMediaType(given)
 	switch {
+	case len(header.Values(cloudHeader+"Specversion")) > 0 && !isCloud(given):
+		return one(binaryMode(header, body))
 	case given == "":
 	case err != nil:
 		return nil, eureka.FieldError("Content-Type", "cannot be read; send application/json")
@@ -29,13 +28,27 @@ func HTTP(header http.Header, body []byte) ([]eureka.Event, error) {
 		return cloudBatch(body)
 	case kind == "application/cloudevents+json":
 		return cloudOne(body)
-	case strings.HasPrefix(kind, "application/cloudevents"):
+	case isCloud(kind):
 		return nil, eureka.FieldError("Content-Type", "is a format of CloudEvents that is not read here; send application/cloudevents+json")
 	case isJSON(kind), kind == "application/x-www-form-urlencoded", kind == "text/plain": // curl's own, and that of SNS
 	default:
 		return nil, eureka.FieldError("Content-Type", "is not JSON; send application/json, or the headers of a CloudEvent in binary mode (ce-specversion)")
 	}
 	return Queued(Message{Body: string(body)})
+}
+
+// isCloud reports whether a content type is that of whole CloudEvents. It decides the mode: the attributes may stand in headers as well.
+func isCloud(kind string) bool {
+	const whole = "application/cloudevents"
+	return len(kind) >= len(whole) && strings.EqualFold(kind[:len(whole)], whole)
+}
+
+// HeaderValue is an attribute's value as a header of HTTP or NATS has it: percent-encoded, where its sender does so.
+func HeaderValue(text string) string {
+	if decoded, err := url.PathUnescape(text); err == nil {
+		return decoded
+	}
+	return text // senders that encode nothing are taken as they are
 }
 
 // binaryMode reads a CloudEvent whose attributes are headers and whose data is the body.
@@ -46,10 +59,7 @@ func binaryMode(header http.Header, body []byte) (eureka.Event, error) {
 		if !cloud || len(values) == 0 {
 			continue
 		}
-		value := values[0]
-		if decoded, err := url.PathUnescape(value); err == nil {
-			value = decoded // senders that encode nothing are taken as they are
-		}
+		value := HeaderValue(values[0])
 		if len(values) > 1 || !utf8.ValidString(value) {
 			return eureka.Event{}, eureka.FieldError("ce-"+strings.ToLower(attribute), "must be there once, as UTF-8 with the rest percent-encoded")
 		}

@@ -62,6 +62,8 @@ func TestHTTP(t *testing.T) {
 		"binary xml":             {binaryHeaders("Content-Type: application/xml"), `<a/>`, with(func(e *eureka.Event) { e.Data = json.RawMessage(`"\u003ca/\u003e"`) })},
 		"binary, encoded":        {binaryHeaders("ce-event: %E2%82%AC paid"), `{"a":1}`, with(func(e *eureka.Event) { e.Event = "€ paid" })},
 		"binary, nearly encoded": {binaryHeaders("ce-event: 100%"), `{"a":1}`, with(func(e *eureka.Event) { e.Event = "100%" })},
+		"structured, headers":    {binaryHeaders("Content-Type: application/cloudevents+json", "ce-time: 2023-11-14T22:13:20.5Z"), cloud, timed}, // CloudEvents allows them beside it
+		"batch, headers":         {binaryHeaders("Content-Type: application/cloudevents-batch+json"), "[" + cloud + "]", timed},
 		"binary, an extension":   {binaryHeaders("ce-traceparent: 00-1-2-01"), `{"a":1}`, []eureka.Event{want}},
 		"a notification":         {headers("Content-Type: text/plain; charset=UTF-8"), envelope(t, `{"channelId":"a","data":1}`, ""), []eureka.Event{{ID: "message-355cb346719c12f3e1cac1ef7f7a3b96", ChannelID: "a", Data: json.RawMessage(`1`)}}},
 	} {
@@ -93,6 +95,7 @@ func TestHTTPRefused(t *testing.T) {
 		"batch, null":            {batch, `null`, "body: is not a JSON array"},
 		"batch, cut off":         {batch, `[` + cloud, "body: is not valid JSON"},
 		"batch, a native event":  {batch, `[` + cloud + `,{"channelId":"a","data":1}]`, "event 1: id: is missing; a CloudEvent has specversion, id, source and type"},
+		"headers of another":     {binaryHeaders("Content-Type: application/cloudevents+avro"), `{}`, "Content-Type: is a format of CloudEvents that is not read here; send application/cloudevents+json"},
 		"binary, another":        {binaryHeaders("ce-specversion: 0.3"), `{}`, "ce-specversion: must be there once, as UTF-8 with the rest percent-encoded"},
 		"binary, an old version": {headers("ce-specversion: 0.3", "ce-id: 1", "ce-source: s", "ce-type: a.b"), `{}`, `specversion: must be "1.0"`},
 		"binary, a new version":  {headers("ce-specversion: 2.0", "ce-id: 1", "ce-source: s", "ce-type: a.b"), `{}`, `specversion: must be "1.0"`},

@@ -125,6 +125,9 @@ func TestQueued(t *testing.T) {
 		{"from a topic", intake.Message{ID: "m1", Body: envelope(t, plain, "")}, []eureka.Event{withID(shop, "message-355cb346719c12f3e1cac1ef7f7a3b96")}},
 		{"from a topic, the queue's second", intake.Message{ID: "m2", Body: envelope(t, plain, "")}, []eureka.Event{withID(shop, "message-355cb346719c12f3e1cac1ef7f7a3b96")}},
 		{"attributes", intake.Message{ID: "m1", Body: "hello", Attributes: cloudAttributes}, []eureka.Event{fromAttributes}},
+		{"structured, attributes beside it", intake.Message{ID: "m1", Body: cloud, Attributes: map[string]string{
+			"ce-specversion": "1.0", "ce-id": "A1", "ce-source": "/orders", "ce-type": "orders-api.order.create", "content-type": "application/cloudevents+json; charset=utf-8",
+		}}, []eureka.Event{{ID: cloudID, Service: "orders-api", ModelType: "order", ModelID: "7", Event: "create", Data: json.RawMessage(`{"a":1}`), TS: 1700000000500}}},
 		{"attributes from a topic", intake.Message{ID: "m1", Body: envelope(t, "hello", `"ce-specversion":{"Type":"String","Value":"1.0"},"ce-id":{"Type":"String","Value":"A1"},`+
 			`"ce-source":{"Type":"String","Value":"/orders"},"ce-type":{"Type":"String","Value":"orders-api.order.create"},"ce-subject":{"Type":"String","Value":"7"},`+
 			`"content-type":{"Type":"String","Value":"text/plain"},"ce-event":{"Type":"Binary","Value":"bm8="}`)}, []eureka.Event{fromAttributes}},

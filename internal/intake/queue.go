@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ func Queued(m Message) ([]eureka.Event, error) {
 		return nil, eureka.FieldError("body", "is not valid UTF-8")
 	}
 	m = unwrap(m)
-	if _, binary := m.Attributes[attributePrefix+"specversion"]; binary {
+	if _, binary := m.Attributes[attributePrefix+"specversion"]; binary && !isCloud(m.contentType()) {
 		return one(attributed(m))
 	}
 	events, err := Events([]byte(m.Body))
@@ -68,6 +69,11 @@ func unwrap(m Message) Message {
 	return inner
 }
 
+// contentType is what the message's attributes say of its body.
+func (m Message) contentType() string {
+	return cmp.Or(m.Attributes["content-type"], m.Attributes["Content-Type"])
+}
+
 // attributed reads a CloudEvent whose data is the message's body.
 func attributed(m Message) (eureka.Event, error) {
 	a := attributes{}
@@ -76,10 +82,8 @@ func attributed(m Message) (eureka.Event, error) {
 			a[attribute] = value
 		}
 	}
-	for _, name := range []string{"content-type", "Content-Type"} {
-		if kind := m.Attributes[name]; a.text("datacontenttype") == "" && kind != "" {
-			a["datacontenttype"] = kind
-		}
+	if kind := m.contentType(); a.text("datacontenttype") == "" && kind != "" {
+		a["datacontenttype"] = kind
 	}
 	data, err := a.content("body", []byte(m.Body))
 	if err != nil {

@@ -1,13 +1,16 @@
 package rule_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"eureka"
 	"eureka/internal/rule"
@@ -291,5 +294,32 @@ func TestFailuresAreCounted(t *testing.T) {
 	}
 	if _, err := rules.On(sample(`{}`)).Transform(`data.gone`); err == nil || counts[eureka.RuleTransform] != 1 {
 		t.Errorf("a transform that lacks a field: %v, counted %v", err, counts)
+	}
+}
+
+// TestTheLogIsNotFlooded: each failure is counted, and the log has five lines at once and one in ten seconds, whichever rules fail.
+func TestTheLogIsNotFlooded(t *testing.T) {
+	var log bytes.Buffer
+	counted, now := 0, time.UnixMilli(1700000000000)
+	rules := rule.New(rule.Options{
+		Failed: func(eureka.RuleKind) { counted++ }, Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now },
+	})
+	for _, at := range []struct {
+		later time.Duration
+		lines int // in all
+	}{{0, 5}, {9 * time.Second, 5}, {2 * time.Second, 6}, {time.Hour, 11}} {
+		now = now.Add(at.later)
+		for i := range 100 {
+			text := fmt.Sprintf(`data.n > %d`, i)
+			if passed, err := rules.On(sample(`{"n":"x"}`)).Passes(eureka.RuleFilter, text); passed || err == nil {
+				t.Fatalf("passed %v, %v", passed, err)
+			}
+		}
+		if lines := strings.Count(log.String(), "a rule failed"); lines != at.lines {
+			t.Errorf("%d lines %s later, want %d", lines, at.later, at.lines)
+		}
+	}
+	if counted != 400 {
+		t.Errorf("%d failures are counted", counted)
 	}
 }

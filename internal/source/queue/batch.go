@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func (b *batch) work(ctx context.Context) {
 	}
 	starts := make(map[int]func() source.Outcome, len(b.messages))
 	for n, m := range b.messages {
-		if groupOf(m) == "" {
+		if b.groupOf(m) == "" {
 			starts[n] = b.start(ctx, m) // in the order in which they came
 		}
 	}
@@ -66,14 +67,20 @@ func (b *batch) work(ctx context.Context) {
 func (b *batch) groups() map[string][]int {
 	groups := map[string][]int{}
 	for n, m := range b.messages {
-		if group := groupOf(m); group != "" {
+		if group := b.groupOf(m); group != "" {
 			groups[group] = append(groups[group], n)
 		}
 	}
 	return groups
 }
 
-func groupOf(m types.Message) string { return m.Attributes["MessageGroupId"] }
+// groupOf is the group in which a message has its place, "" for none: those of a standard queue share it out and order nothing.
+func (b *batch) groupOf(m types.Message) string {
+	if !strings.HasSuffix(b.queue.url, ".fifo") {
+		return ""
+	}
+	return m.Attributes["MessageGroupId"]
+}
 
 // errBehind is of a message whose predecessor in its group was not accepted.
 var errBehind = errors.New("it is behind a message of its group that was not accepted")

@@ -159,7 +159,7 @@ func TestGroups(t *testing.T) {
 // TestBatchOfGroups: SQS gives several messages of a group in one receive, which the stand-in does not; what happens to each is the same.
 func TestBatchOfGroups(t *testing.T) {
 	w := newWorld(t)
-	queue := w.create("", nil)
+	queue := w.create(".fifo", map[string]string{"FifoQueue": "true"})
 	p := w.poller(w.create("", nil), "", nil)
 	w.Spy.Fail(func(m eureka.Message) error {
 		if string(m.Data) == `"a1"` {
@@ -190,6 +190,28 @@ func TestBatchOfGroups(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{`orders message "a0"`}, slices.DeleteFunc(w.Spy.Taken(), func(s string) bool { return !strings.Contains(s, `"a`) })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestGroupsWithoutOrder: messages of a standard queue may have a group as well, which shares the queue out fairly and orders nothing: what is behind one
+// that is not accepted is worked on, and not given back to be counted by the redrive policy.
+func TestGroupsWithoutOrder(t *testing.T) {
+	w := newWorld(t)
+	p := w.poller(w.create("", nil), "", nil)
+	w.Spy.Fail(func(m eureka.Message) error {
+		if string(m.Data) == "0" {
+			return eureka.Errorf(eureka.CodeInvalid, "never")
+		}
+		return nil
+	})
+	var messages []types.Message
+	for n := range 3 {
+		body := fmt.Sprintf(`{"service":"shop","modelType":"order","modelId":"%d","data":%d}`, n, n)
+		messages = append(messages, types.Message{MessageId: aws.String(fmt.Sprint(n)), ReceiptHandle: aws.String("r"), Body: aws.String(body), Attributes: map[string]string{"MessageGroupId": "tenant"}})
+	}
+	newBatch(queueOf(p, w.create("", nil)), messages).work(t.Context())
+	if diff := cmp.Diff([]string{"orders message 1", "orders message 2"}, w.Spy.Sorted()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

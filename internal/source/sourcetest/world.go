@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"eureka"
 	"eureka/internal/core"
 	"eureka/internal/engine/natsengine"
@@ -74,13 +76,14 @@ type World struct {
 	Core   *core.Core
 	Spy    *Spy
 	Intake *source.Intake
+	Counts *prometheus.Registry // of the Intake
 	Log    *slog.Logger
 }
 
 // New makes a World that ends with the test.
 func New(t *testing.T) *World {
 	t.Helper()
-	w := &World{T: t, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	w := &World{T: t, Counts: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	hub := gateway.NewHub(gateway.HubOptions{})
 	engine, err := natsengine.Open(t.Context(), natsengine.Options{DataDir: t.TempDir(), Node: "aaaaaaaa", Registry: hub, Delivery: hub, Replays: hub, Log: w.Log})
 	if err != nil {
@@ -107,7 +110,7 @@ func New(t *testing.T) *World {
 			t.Fatal(err)
 		}
 	}
-	if w.Intake, err = source.New(source.Options{Router: w.Core, Log: w.Log}); err != nil {
+	if w.Intake, err = source.New(source.Options{Router: w.Core, Log: w.Log, Metrics: w.Counts}); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -162,10 +162,13 @@ func (e *Events) start(data []byte, header nats.Header, id string) func() source
 	}
 	for name, values := range header {
 		if len(values) > 0 {
-			m.Attributes[strings.ToLower(name)] = values[0]
+			m.Attributes[strings.ToLower(name)] = intake.HeaderValue(values[0])
 		}
 	}
 	events, err := intake.Queued(m)
+	if len(data) > intake.MaxMessage { // a server may let through far more
+		events, err = nil, eureka.Errorf(eureka.CodeTooLarge, "the message has %d bytes, the limit is %d", len(data), intake.MaxMessage)
+	}
 	if err != nil {
 		e.options.Intake.Refuse(Source)
 		return func() source.Outcome { return source.Outcome{Err: err} }

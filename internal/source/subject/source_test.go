@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eureka"
+	"eureka/internal/core"
+	"eureka/internal/source"
 	"eureka/internal/source/sourcetest"
 )
 
@@ -53,7 +57,7 @@ func newWorld(t *testing.T) *world {
 // run starts the server, at the same address when it was there before.
 func (w *world) run() {
 	w.T.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: w.port, JetStream: true, StoreDir: w.dir, NoLog: true, NoSigs: true})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: w.port, JetStream: true, MaxPayload: 4 << 20, StoreDir: w.dir, NoLog: true, NoSigs: true})
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -145,9 +149,18 @@ func TestAnswers(t *testing.T) {
 		{"several", &nats.Msg{Data: []byte(`[{"channelId":"room","data":1},{"channelId":"room","data":2}]`)}, `{"accepted":2,"channels":["room"]}`},
 		{"a CloudEvent by its headers", header(&nats.Msg{Data: []byte("hello")}, cloud...), `{"accepted":1,"channels":["orders"]}`},
 		{"the same", header(&nats.Msg{Data: []byte("hello")}, cloud...), `{"accepted":1,"channels":["orders"]}`},
+		// The binding of CloudEvents to NATS has values percent-encoded: this is the event of "/größe 1" and "100%" as it would be in structured mode.
+		{"a CloudEvent with encoded headers", header(&nats.Msg{Data: []byte(`"encoded"`)}, "ce-specversion: 1.0", "ce-id: 100%25", "ce-source: /gr%C3%B6%C3%9Fe", "ce-type: shop.order.paid", "ce-event: f%C3%BCr%20uns"),
+			`{"accepted":1,"channels":["orders"]}`},
+		{"the same in structured mode", header(&nats.Msg{Data: []byte(`{"specversion":"1.0","id":"100%","source":"/größe","type":"shop.order.paid","event":"für uns","data":"encoded"}`)}, "content-type: application/cloudevents"),
+			`{"accepted":1,"channels":["orders"]}`},
+		{"the same in structured mode with headers", header(&nats.Msg{Data: []byte(`{"specversion":"1.0","id":"100%","source":"/größe","type":"shop.order.paid","event":"für uns","data":"encoded"}`)},
+			"content-type: application/cloudevents+json", "ce-specversion: 1.0", "ce-id: 100%25", "ce-source: /gr%C3%B6%C3%9Fe", "ce-type: shop.order.paid", "ce-event: f%C3%BCr%20uns"), `{"accepted":1,"channels":["orders"]}`},
 		{"known by its header", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"again", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not a JSON object","retry":false}}`},
+		{"too large", &nats.Msg{Data: []byte(`[{"channelId":"room","data":1}` + strings.Repeat(" ", 1<<20) + "]")},
+			`{"accepted":0,"channels":[],"error":{"code":"too_large","message":"the message has 1048607 bytes, the limit is 1048576","retry":false}}`},
 		{"one of two", &nats.Msg{Data: []byte(`[{"channelId":"nobody","data":1},{"channelId":"room","data":3}]`)},
 			`{"accepted":1,"channels":["room"],"error":{"code":"not_found","message":"there is no channel \"nobody\"; create it first (POST /channels/nobody)","retry":false}}`},
 	} {
@@ -162,7 +175,7 @@ func TestAnswers(t *testing.T) {
 	if err := w.nc.PublishMsg(native(4)); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`orders paid "hello"`, "orders paid 1", "orders paid 3", "orders paid 4", "room message 1", "room message 2", "room message 3"}
+	want := []string{`orders für uns "encoded"`, `orders paid "hello"`, "orders paid 1", "orders paid 3", "orders paid 4", "room message 1", "room message 2", "room message 3"}
 	w.Await("the last one", func() bool { return len(w.Spy.Taken()) >= len(want) })
 	if diff := cmp.Diff(want, w.Spy.Sorted()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -367,5 +380,155 @@ func TestOwnConsumer(t *testing.T) {
 	e, _ := w.start("EVENTS", func(o *Options) { o.Name = "careless" })
 	if _, err := e.stream.bind(); eureka.CodeOf(err) != eureka.CodeInvalid {
 		t.Errorf("one that acknowledges by itself: %v", err)
+	}
+}
+
+// records keeps lines of the log.
+type records struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *records) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, string(line))
+	return len(line), nil
+}
+
+func (r *records) with(parts ...string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, line := range r.lines {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestLastTry: NATS gives a message as often as its consumer says and then no more. That is not silent: it is an error in the log, with the place of the
+// message in the stream, where it stays.
+func TestLastTry(t *testing.T) {
+	w := newWorld(t)
+	stream := w.stream()
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "eureka-events", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 2}); err != nil {
+		t.Fatal(err)
+	}
+	w.Spy.Fail(func(m eureka.Message) error {
+		if string(m.Data) == "1" {
+			return eureka.Errorf(eureka.CodeUnavailable, "the engine is away")
+		}
+		return nil
+	})
+	var log records
+	w.start("EVENTS", func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w.publish(native(1))
+	w.publish(&nats.Msg{Subject: "eureka.events.x", Data: []byte(`{"channelId":"room","data":2}`)})
+	w.Await("the line of the last try", func() bool { return log.with("level=ERROR", "is not tried again", "sequence=1") > 0 })
+	if n := log.with("could not be accepted for now", "sequence=1"); n != 1 {
+		t.Errorf("%d lines of tries behind which others come, want that of the first", n)
+	}
+	if n := log.with("level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log: %v", n, log.lines)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil || info.State.Msgs != 2 {
+		t.Errorf("%+v, %v", info.State, err)
+	}
+}
+
+// stuck is a core that does not come to an end with anything.
+type stuck struct{ begun chan string }
+
+func (s stuck) Route(ctx context.Context, _ eureka.Identity, ev eureka.Event) (core.RouteResult, error) {
+	s.begun <- string(ev.Data)
+	<-ctx.Done()
+	return core.RouteResult{}, ctx.Err()
+}
+
+// TestCrash: what was under way on a node that is gone comes to the next one, once. Its order is NATS's then, which turns round what it gives again.
+func TestCrash(t *testing.T) {
+	w := newWorld(t)
+	stream := w.stream()
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+		Durable: "eureka-events", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait / 10, PinnedTTL: pinned / 10,
+		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := stuck{make(chan string, 100)}
+	in, err := source.New(source.Options{Router: s, Log: w.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doomed, err := Start(t.Context(), Options{URL: w.server.ClientURL(), Subject: "eureka.events.>", Stream: "EVENTS", Name: "eureka-events", Intake: in, Log: w.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer doomed.cut()
+	var want []string
+	publish := func(n int) {
+		w.publish(native(n))
+		want = append(want, "orders paid "+strconv.Itoa(n))
+	}
+	for n := range 5 {
+		publish(n)
+	}
+	if first := <-s.begun; first != "0" {
+		t.Fatalf("it begins with %s", first)
+	}
+	w.Await("all of them there", func() bool { underWay, _, _ := w.pending(); return underWay == 5 })
+	w.start("EVENTS", nil)
+	doomed.nc.Close()
+	for n := range 5 {
+		publish(5 + n)
+	}
+	w.Await("all", w.settled(10))
+	if diff := cmp.Diff(want, w.Spy.Sorted()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if ackWait >= pinned {
+		t.Error("what is behind overtakes what a node had that is gone")
+	}
+}
+
+// TestOwnAckWait: a consumer of the operator's own may wait for less than the service's; what takes longer is not given again meanwhile.
+func TestOwnAckWait(t *testing.T) {
+	for name, config := range map[string]jetstream.ConsumerConfig{
+		"AckWait": {AckWait: time.Second}, "BackOff": {BackOff: []time.Duration{time.Second, 2 * time.Second}, MaxDeliver: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			config.Durable, config.AckPolicy = "eureka-events", jetstream.AckExplicitPolicy
+			if _, err := w.stream().CreateConsumer(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			var told atomic.Int32
+			if _, err := w.nc.Subscribe("$JS.ACK.EVENTS.>", func(m *nats.Msg) {
+				if string(m.Data) == "+WPI" {
+					told.Add(1)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			free := make(chan struct{})
+			release := sync.OnceFunc(func() { close(free) })
+			defer release()
+			w.Spy.Fail(func(eureka.Message) error {
+				<-free
+				return nil
+			})
+			w.publish(native(1))
+			w.start("EVENTS", nil)
+			w.Await("that NATS was told for longer than it waits", func() bool { return told.Load() >= 6 })
+			if consumer, err := w.js.Consumer(t.Context(), "EVENTS", "eureka-events"); err != nil {
+				t.Error(err)
+			} else if n := consumer.CachedInfo().NumRedelivered; n != 0 {
+				t.Errorf("%d messages were given again", n)
+			}
+			release()
+			w.Await("its end", w.settled(1))
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,10 +20,11 @@ import (
 
 // How the consumer behaves. Who wants it otherwise makes the consumer first; one that is there is used as it is.
 const (
-	ackWait    = 30 * time.Second // until a message of a node that does not answer comes again
-	maxPending = 256              // messages under way on all nodes
-	maxDeliver = 20               // tries of one message; it stays in the stream
-	pinned     = 15 * time.Second // until another node takes over from one that asks for nothing more
+	ackWait    = 10 * time.Second       // until a message of a node that does not answer comes again; less than pinned, or all that is behind it overtakes it
+	minAckWait = 300 * time.Millisecond // that is kept up with, on a consumer that says less
+	maxPending = 256                    // messages under way on all nodes
+	maxDeliver = 20                     // tries of one message; it stays in the stream
+	pinned     = 15 * time.Second       // until another node takes over from one that asks for nothing more
 	pullExpiry = 5 * time.Second
 	firstAgain = time.Second // until a message that failed comes again; doubled each time
 	lastAgain  = time.Minute
@@ -41,9 +43,12 @@ type stream struct {
 	binding context.Context    //nolint:containedctx // ended when no consumer is to be bound any more
 	stop    context.CancelFunc // ends binding
 	bound   sync.WaitGroup
+	changed chan struct{} // ackWait has
 
 	mu      sync.Mutex
 	current jetstream.ConsumeContext
+	tries   uint64        // of a message, as the consumer says; 0 for any number
+	ackWait time.Duration // likewise
 	working map[jetstream.Msg]struct{}
 }
 
@@ -55,7 +60,7 @@ func (e *Events) consume() error {
 	if e.options.ackWait == 0 {
 		e.options.ackWait = ackWait
 	}
-	e.stream = &stream{events: e, js: js, working: map[jetstream.Msg]struct{}{}}
+	e.stream = &stream{events: e, js: js, ackWait: e.options.ackWait, changed: make(chan struct{}, 1), working: map[jetstream.Msg]struct{}{}}
 	e.stream.binding, e.stream.stop = context.WithCancel(e.ctx)
 	e.stream.bound.Go(e.stream.run)
 	go e.stream.keep()
@@ -100,6 +105,16 @@ func (s *stream) bind() (gone <-chan struct{}, err error) {
 			}
 			s.events.log.Debug("taking events from the stream", slog.Any("error", err))
 		}),
+	}
+	s.mu.Lock()
+	s.tries, s.ackWait = uint64(max(config.MaxDeliver, 0)), config.AckWait //nolint:gosec // not negative
+	if len(config.BackOff) > 0 {
+		s.ackWait = slices.Min(config.BackOff)
+	}
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
 	}
 	if len(config.PriorityGroups) > 0 {
 		options = append(options, jetstream.PullPriorityGroup(config.PriorityGroups[0]))
@@ -149,13 +164,15 @@ func (s *stream) receive(msg jetstream.Msg) {
 		out := wait()
 		s.mu.Lock()
 		delete(s.working, msg)
+		last := s.tries > 0 && meta.NumDelivered >= s.tries
 		s.mu.Unlock()
-		s.settle(msg, meta, out.Err)
+		s.settle(msg, meta, out.Err, last)
 	})
 }
 
-// settle acknowledges what was accepted. What never can be is ended, and what could not be for now is given back for a while.
-func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err error) {
+// settle acknowledges what was accepted. What never can be is ended, and what could not be for now is given back for a while, also when that was the last
+// time that NATS gave it: that NATS then tells who listens for it.
+func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err error, last bool) {
 	var said error
 	switch {
 	case err == nil:
@@ -165,8 +182,11 @@ func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err erro
 		said = msg.TermWithReason(string(eureka.CodeOf(err)))
 	default:
 		again := min(firstAgain<<min(meta.NumDelivered-1, 10), lastAgain)
-		s.events.log.Warn("an event of the stream could not be accepted for now", slog.Uint64("sequence", meta.Sequence.Stream),
-			slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
+		level, text := slog.LevelWarn, "an event of the stream could not be accepted for now"
+		if last {
+			level, text = slog.LevelError, "an event of the stream could not be accepted as often as its consumer gives it; it is not tried again and stays there"
+		}
+		s.events.log.Log(s.events.ctx, level, text, slog.Uint64("sequence", meta.Sequence.Stream), slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
 		said = msg.NakWithDelay(again + rand.N(again/2)) //nolint:gosec // jitter
 	}
 	if said != nil {
@@ -176,12 +196,17 @@ func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err erro
 
 // keep tells NATS of what is still worked on, so that it does not give it to another node.
 func (s *stream) keep() {
-	tick := time.NewTicker(s.events.options.ackWait / 3)
-	defer tick.Stop()
 	for {
+		s.mu.Lock()
+		wait := max(s.ackWait, minAckWait) / 3
+		s.mu.Unlock()
+		tick := time.NewTimer(wait)
 		select {
 		case <-tick.C:
+		case <-s.changed: // the time that NATS waits
+			tick.Stop()
 		case <-s.events.ctx.Done():
+			tick.Stop()
 			return
 		}
 		s.mu.Lock()

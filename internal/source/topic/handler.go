@@ -95,8 +95,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) take(ctx context.Context, header http.Header, body []byte) (done, error) {
 	m, err := h.authentic(ctx, header, body)
-	if err != nil {
+	switch {
+	case source.Refused(err):
 		h.options.Intake.Refuse(Source)
+		return done{}, err
+	case err != nil: // its certificate cannot be had now, and SNS sends it again
+		h.options.Intake.Metrics().Count(Source, 0, 0, 1)
 		return done{}, err
 	}
 	now := h.options.Now()
@@ -111,7 +115,8 @@ func (h *Handler) take(ctx context.Context, header http.Header, body []byte) (do
 		h.options.Log.WarnContext(ctx, "a topic was unsubscribed and delivers no more; subscribe it again if that was not meant", slog.String("topic", m.TopicArn))
 	default:
 		var events []eureka.Event
-		if events, err = intake.Queued(intake.Message{ID: m.MessageID, Body: string(body)}); err != nil {
+		// Nothing but the message's text: its attributes, and whatever else somebody put into the body, are not signed.
+		if events, err = intake.Queued(intake.Message{ID: m.MessageID, Body: m.Message}); err != nil {
 			h.options.Intake.Refuse(Source)
 			return done{}, err
 		}

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -203,6 +204,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestCounts: what SNS sends again is no refusal: that is what nobody can take.
+func TestCounts(t *testing.T) {
+	w := newWorld(t, snsHost)
+	w.post(notification("1", native).sign(t, keys.signer))
+	w.post(notification("2", native).sign(t, keys.forger))
+	w.post(notification("3", "hello").sign(t, keys.signer))
+	w.post(notification("4", native).with("SigningCertURL", "https://"+snsHost+"/none.pem").sign(t, keys.signer))
+	want := map[string]float64{"eureka_events_received_total": 4, "eureka_events_accepted_total": 1, "eureka_events_refused_total": 2, "eureka_events_failed_total": 1}
+	families, err := w.Counts.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		if _, asked := want[f.GetName()]; asked && len(f.GetMetric()) == 1 && f.GetMetric()[0].GetLabel()[0].GetValue() == Source {
+			got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestSeen: what could not be sent again any more is forgotten, and there is a bound.
 func TestSeen(t *testing.T) {
 	s, now := seen{until: map[string]time.Time{}}, time.Now()
@@ -252,4 +276,40 @@ func FuzzMessage(f *testing.F) {
 		_, _ = m.confirmURL()
 		_ = m.signed()
 	})
+}
+
+// TestUnsigned: SNS signs the message's text and not all that stands around it. Who can get at a signed message, such as another subscriber of the topic,
+// must not be able to hang an event of their own on its signature.
+func TestUnsigned(t *testing.T) {
+	const bridged = `"id":"e","source":"shop","detail-type":"order.paid","detail":"evil"`
+	const cloud = `"specversion":"1.0","id":"e","source":"/evil","type":"shop.order.paid","data":"evil"`
+	attribute := func(name, value string) string { return fmt.Sprintf(`%q:{"Type":"String","Value":%q}`, name, value) }
+	w := newWorld(t, snsHost)
+	n := 0
+	for name, beside := range map[string]string{
+		"a second message, null":            `"Message":null,` + bridged,
+		"another spelling, null":            `"message":null,` + bridged,
+		"a CloudEvent beside it":            `"message":null,` + cloud,
+		"attributes that are none":          `"MessageAttributes":7,` + bridged,
+		"attributes that are no texts":      `"MessageAttributes":{"a":{"Type":7}},` + bridged,
+		"an event beside it":                bridged,
+		"a CloudEvent's attributes":         `"MessageAttributes":{` + strings.Join([]string{attribute("ce-specversion", "1.0"), attribute("ce-id", "e"), attribute("ce-source", "/evil"), attribute("ce-type", "shop.order.paid")}, ",") + `}`,
+		"the attributes of a CloudEvent, 2": `"messageattributes":{` + strings.Join([]string{attribute("ce-specversion", "1.0"), attribute("ce-id", "e"), attribute("ce-source", "/evil"), attribute("ce-type", "x"), attribute("ce-channelid", "orders")}, ",") + `}`,
+	} {
+		n++
+		text, err := json.Marshal(notification(fmt.Sprint(n), `{"channelId":"room","data":"honest"}`).sign(t, keys.signer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer := w.postText([]byte(strings.TrimSuffix(string(text), "}") + "," + beside + "}"))
+		// The CloudEvent's type takes the place of the message's.
+		if refused := status == http.StatusBadRequest && name == "a CloudEvent beside it"; !refused && (status != http.StatusOK || answer != `{"accepted":1,"channels":["room"]}`) {
+			t.Errorf("%s: %d %s", name, status, answer)
+		}
+	}
+	for _, taken := range w.Spy.Taken() {
+		if taken != `room message "honest"` {
+			t.Errorf("delivered: %s", taken)
+		}
+	}
 }

@@ -1,0 +1,72 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of progress.
+const (
+	progressLife = 5 * time.Minute // for as long as a key counts
+	maxProgress  = 100_000         // channels, of all events together
+)
+
+// progress remembers of events that some of their channels did not take which ones did, until the events are accepted. It is in the memory of this
+// process alone: sources bring an event again within a moment, mostly to the same one. It is safe for concurrent use.
+type progress struct {
+	mu    sync.Mutex
+	of    map[attempt]taken
+	order []attempt // the oldest first
+	size  int       // channels in of
+}
+
+// attempt is an event that is tried: by its key, and by what it is, since a key that was given up may come with another event.
+type attempt struct{ key, request string }
+
+// taken is which channels took an event. Those that count are in the answer.
+type taken struct {
+	counts map[string]bool // by id
+	at     time.Time       // when the event was begun
+}
+
+func newProgress() *progress { return &progress{of: map[attempt]taken{}} }
+
+// begun returns what is known of an event, for the caller to add to; nothing for one without a key.
+func (p *progress) begun(a attempt, now time.Time) taken {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t, ok := p.of[a]; ok && now.Sub(t.at) < progressLife {
+		return taken{maps.Clone(t.counts), t.at}
+	}
+	return taken{counts: map[string]bool{}, at: now}
+}
+
+// ended remembers what an event has got to, or forgets an event that is accepted.
+func (p *progress) ended(a attempt, t taken, accepted bool) {
+	if a.key == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget(a)
+	if accepted || len(t.counts) == 0 {
+		return
+	}
+	p.of[a], p.order, p.size = t, append(p.order, a), p.size+len(t.counts)
+	for p.size > maxProgress {
+		p.forget(p.order[0])
+	}
+}
+
+// forget removes an event, if it is there. The caller holds mu.
+func (p *progress) forget(a attempt) {
+	t, known := p.of[a]
+	if !known {
+		return
+	}
+	delete(p.of, a)
+	p.order = slices.DeleteFunc(p.order, func(o attempt) bool { return o == a })
+	p.size -= len(t.counts)
+}
