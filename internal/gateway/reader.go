@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"eureka"
@@ -156,15 +154,4 @@ func (r *reader) awaitEnd() {
 			return
 		}
 	}
-}
-
-// failed ends a stream whose handling panicked; others go on.
-func (g *Gateway) failed(s *stream, fault any) {
-	g.options.Log.Error("a socket's handling panicked", slog.String("socket", s.id), slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-	defer func() {
-		if recover() != nil {
-			s.cut() // there is not even a way to say so
-		}
-	}()
-	s.end(eureka.CloseInternal, "internal error", 0)
 }

@@ -34,7 +34,7 @@ func (g *Gateway) sweep() {
 		case <-g.stop:
 			return
 		case now := <-ticker.C:
-			streams, next = g.registry.slice(streams[:0], next, g.registry.count()/slices+1)
+			streams, next = g.registry.slice(streams[:0], next, g.registry.size()/slices+1)
 			for _, s := range streams {
 				g.sweepOne(s, now)
 			}
