@@ -92,11 +92,11 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (s *stream, to p
 func (g *Gateway) connect(ctx context.Context, s *stream, r *http.Request) (result core.ConnectResult, err error) {
 	s.id = g.options.NewID()
 	g.options.Hub.attach(s.id, s)
-	defer func() {
+	defer func() { //nolint:contextcheck // a socket's end is reported whatever becomes of its handshake
 		if fault := recover(); fault != nil {
 			g.panicked(s, fault)
 			g.options.Hub.detach(s.id)
-			g.endedWith(s, eureka.CloseInternal, "internal error") //nolint:contextcheck // see there
+			g.endedWith(s, eureka.CloseInternal, "internal error")
 			err = eureka.Errorf(eureka.CodeInternal, "the handshake of socket %s panicked", s.id)
 		}
 	}()

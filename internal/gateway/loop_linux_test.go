@@ -52,6 +52,24 @@ func TestALoopOutlivesAPanic(t *testing.T) {
 	}
 }
 
+// TestTheSweepOutlivesAPanic: as TestALoopOutlivesAPanic.
+func TestTheSweepOutlivesAPanic(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+	_, _ = w.raw(nil)
+	s := w.driven("s1")
+	s.mu.Lock()
+	s.waits = &backlog{out: []chunk{{}}, at: time.Now()} // there is no such thing as an empty chunk
+	s.mu.Unlock()
+	eventually(t, "the socket is gone", func() bool { _, ok := w.handler.ended.Load("s1"); return ok })
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseInternal {
+		t.Errorf("it ended with %v", code)
+	}
+	_, r := w.raw(nil)
+	if opcode, _, err := next(r); err != nil || opcode != 9 {
+		t.Errorf("another one got opcode %d, %v, and not its ping", opcode, err)
+	}
+}
+
 // TestAUseCaseThatBlocksHoldsUpNobody: while one socket's frame is handled the loop answers its pings, serves others, and reads no more of it.
 func TestAUseCaseThatBlocksHoldsUpNobody(t *testing.T) {
 	w := newWorld(t, SocketsAuto, Limits{})
