@@ -76,6 +76,17 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(t, self, "testdata/*.txtar"))
 }
 
+// TestScriptsGoroutines runs them with a goroutine for each socket, as on other systems and with TLS.
+func TestScriptsGoroutines(t *testing.T) {
+	p := params(t, self, "testdata/*.txtar")
+	setup := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		env.Setenv("EUREKA_SOCKETS", "goroutines")
+		return setup(env)
+	}
+	testscript.Run(t, p)
+}
+
 // TestScriptsAWS runs the same scripts in the mode aws.
 func TestScriptsAWS(t *testing.T) {
 	standIns.need(t)
