@@ -63,16 +63,50 @@ func testPingsOfASocketThatDoesNotRead(t *testing.T, how Sockets) {
 	}
 }
 
-// fill delivers until something waits to be written to a socket that does not read.
-func fill(t *testing.T, w *world, s *stream) {
+// TestASocketThatReadsLate gets all that waited, in order and whole, with the answer to its last ping between two frames.
+func TestASocketThatReadsLate(t *testing.T) { both(t, testASocketThatReadsLate) }
+
+func testASocketThatReadsLate(t *testing.T, how Sockets) {
+	w := newWorld(t, how, Limits{QueueBytes: 64 << 20, QueueFrames: 1 << 20})
+	c, r := w.raw(nil)
+	s, _ := w.hub.entry("s1").conn.(*stream)
+	sent := fill(t, w, s)
+	before := s.received.Load()
+	if _, err := c.Write(append(frame(0x89, "first"), frame(0x89, "last")...)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the pings are read", func() bool { return s.received.Load() != before })
+	for range 10 {
+		w.hub.Deliver("A", Broadcast{Body: body(t, fmt.Sprintf("%d", sent))})
+		sent++
+	}
+	for read, pongs := 0, 0; read < sent || pongs == 0; {
+		opcode, text, err := next(r)
+		switch {
+		case err != nil:
+			t.Fatalf("after %d of %d messages: %v", read, sent, err)
+		case opcode == 10 && (string(text) == "last" || string(text) == "first"):
+			pongs++
+		case opcode != 1 || !strings.Contains(string(text), fmt.Sprintf(`"data":%d}`, read)):
+			t.Fatalf("message %d of %d is %d %.80s", read, sent, opcode, text)
+		default:
+			read++
+		}
+	}
+	eventually(t, "nothing is left", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.waits == nil })
+}
+
+// fill delivers long, numbered messages until some wait to be written to a socket that does not read, and returns how many they are.
+func fill(t *testing.T, w *world, s *stream) (sent int) {
 	t.Helper()
-	text := Broadcast{Body: body(t, fmt.Sprintf("%q", strings.Repeat("x", 60_000)))}
-	for deadline := time.Now().Add(patience); waiting(s) < 2; {
+	padding := strings.Repeat(" ", 60_000)
+	for deadline := time.Now().Add(patience); waiting(s) < 64; sent++ {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing waits")
 		}
-		w.hub.Deliver("A", text)
+		w.hub.Deliver("A", Broadcast{Body: []byte(strings.Replace(string(body(t, "0")), `"data":0`, padding+`"data":`+fmt.Sprint(sent), 1))})
 	}
+	return sent
 }
 
 // waiting is how many pieces wait to be written to a socket.

@@ -192,7 +192,7 @@ func (w *world) closed(c *websocket.Conn) (code eureka.CloseCode, last string) {
 	}
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(time.Millisecond)

@@ -52,13 +52,23 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) (answered bool,
 	}
 	g.metrics.connects.WithLabelValues("ok").Inc()
 	g.connected.Add(1)
+	g.bind(s, result)
+	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
+	path.start(s, early)
+	return true, nil
+}
+
+// bind lets a stream write to its connection. When that panics the stream ends, as soon as somebody reads it.
+func (g *Gateway) bind(s *stream, result core.ConnectResult) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			g.failed(s, fault)
+		}
+	}()
 	s.expiresAt = result.ExpiresAt
 	s.bind()
 	s.release(result.Frames)
 	g.checkRevoked(s)
-	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
-	path.start(s, early)
-	return true, nil
 }
 
 // admit checks a handshake and makes the stream, which is registered then.
