@@ -28,8 +28,6 @@ type mode string
 const (
 	self mode = "self" // one process, on the NATS inside it or an external one
 	aws  mode = "aws"  // the functions, behind the simulator of API Gateway and Lambda, on stand-ins of DynamoDB, SQS and SNS
-	// plain is self with a goroutine for each socket, as it is without epoll and with TLS.
-	plain mode = "plain"
 )
 
 var binDir string // the built binary
@@ -78,12 +76,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(t, self, "testdata/*.txtar"))
 }
 
-// TestScriptsPlain runs the same scripts with a goroutine for each socket. Other systems than Linux have no other way, so that TestScripts does it there.
-func TestScriptsPlain(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("TestScripts runs this way here")
+// TestScriptsGoroutines runs them with a goroutine for each socket, as on other systems and with TLS.
+func TestScriptsGoroutines(t *testing.T) {
+	p := params(t, self, "testdata/*.txtar")
+	setup := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		env.Setenv("EUREKA_SOCKETS", "goroutines")
+		return setup(env)
 	}
-	testscript.Run(t, params(t, plain, "testdata/*.txtar"))
+	testscript.Run(t, p)
 }
 
 // TestScriptsAWS runs the same scripts in the mode aws.
@@ -126,9 +127,6 @@ func params(t *testing.T, m mode, pattern string) testscript.Params {
 					env.Setenv(name, strings.TrimSpace(string(value)))
 				}
 			}
-			if m == plain {
-				env.Setenv("EUREKA_SOCKETS", "goroutines")
-			}
 			w := &world{mode: m, processes: map[string]*process{}, env: env}
 			env.Values[worldKey{}] = w
 			env.Defer(w.end)
@@ -136,7 +134,7 @@ func params(t *testing.T, m mode, pattern string) testscript.Params {
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == string(self) || cond == string(aws) {
-				return (cond == string(aws)) == (m == aws), nil
+				return cond == string(m), nil
 			}
 			tool, ok := strings.CutPrefix(cond, "tool:")
 			if !ok {

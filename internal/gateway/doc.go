@@ -8,6 +8,6 @@
 // two stands the interface conn: nothing above it knows how a connection is driven. The package never decides who may
 // do what (core does), never talks to another node (the engine does), and never waits for a slow client.
 //
-// Locks are taken in this order, and never the other way round: entry.mu, a channel shard's mu, topic.mu, picky.mu,
-// part.mu, inbound.mu, a stream's mu, a lane's or a loop's mu. Socket and user shards are leaves.
+// Locks are taken in this order, and never the other way round: entry.mu, topic.mu, picky.mu, part.mu, inbound.mu, a
+// stream's mu, a lane's or a loop's mu. The shards are leaves.
 package gateway

@@ -37,12 +37,17 @@ type handler struct {
 	ended     sync.Map // socket id → close code
 	endings   atomic.Int64
 	inFrame   func(id string) // called while a frame is handled
-	inConnect func(id string) // called while a handshake is handled
+	inConnect func(id string) // called while a handshake is handled, when its socket is there
+	early     func()          // called when it begins
+	inEnd     func()          // called while the end of a socket is handled
 }
 
 func (h *handler) Connect(_ context.Context, r core.ConnectRequest) (core.ConnectResult, error) {
 	if h.refusal != nil {
 		return core.ConnectResult{}, h.refusal
+	}
+	if h.early != nil {
+		h.early()
 	}
 	h.connected.Add(1)
 	if err := h.hub.Add(eureka.Socket{ID: r.SocketID, ConnectedAt: 1, Agent: r.Agent}); err != nil {
@@ -84,6 +89,9 @@ func answer(text string) core.FrameResult { return core.FrameResult{Frames: [][]
 func (h *handler) Disconnect(_ context.Context, id string, code eureka.CloseCode, _ string) error {
 	h.endings.Add(1)
 	h.ended.Store(id, code)
+	if h.inEnd != nil {
+		h.inEnd()
+	}
 	_, err := h.hub.Remove(id)
 	return err
 }
@@ -184,7 +192,7 @@ func (w *world) closed(c *websocket.Conn) (code eureka.CloseCode, last string) {
 	}
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(time.Millisecond)

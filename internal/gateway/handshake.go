@@ -22,66 +22,103 @@ const acceptSuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 // ServeHTTP answers a WebSocket handshake: the page's origin, the request itself, the identity and core's Connect are
 // checked in this order, and each refusal is a problem+json answer, before anything is upgraded.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := g.accept(w, r); err != nil {
+	if answered, err := g.accept(w, r); err != nil {
 		g.metrics.connects.WithLabelValues(string(eureka.CodeOf(err))).Inc()
 		if eureka.CodeOf(err) == eureka.CodeInternal {
 			g.options.Log.Error("a handshake failed", slog.Any("error", err))
 		}
-		problem.Write(w, err)
+		if !answered {
+			problem.Write(w, err)
+		}
 	}
 }
 
-// accept returns an error for as long as the answer is still to be written.
-func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) error {
-	if !g.options.Origins.Allowed(r) {
-		return eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
-	}
-	if limit := g.admission.handshake(g.registry.count()); limit != "" {
-		return g.refuse(limit)
-	}
-	key, err := checkHandshake(r)
+// accept reports whether the connection is out of net/http's hands; otherwise an error is still to be written.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) (answered bool, err error) {
+	s, path, answer, err := g.admit(w, r)
 	if err != nil {
-		w.Header().Set("Sec-WebSocket-Version", "13")
-		return err
+		return false, err
 	}
-	identity, err := g.options.Identify(r)
-	if err != nil {
-		return err
-	}
-	path := g.path(r)
-	identity.User = strings.Clone(identity.User) // it may be a part of the whole request
-	s := newStream(g, path)
-	s.identity.Store(&identity)
-	if err := g.register(s); err != nil {
-		return err
-	}
-	s.id = g.options.NewID()
-	g.options.Hub.attach(s.id, s)
 	ctx, cancel := context.WithTimeout(r.Context(), g.limits.HandshakeTimeout)
-	result, err := g.options.Handler.Connect(ctx, core.ConnectRequest{
-		SocketID: s.id, Identity: identity, Query: r.URL.Query(),
-		Remote: remote(r), Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()),
-	})
+	result, err := g.connect(ctx, s, r)
 	cancel()
 	if err != nil {
-		g.options.Hub.detach(s.id)
-		g.unregister(s)
-		return err
+		return false, err
 	}
-	early, err := upgrade(w, s, path, answerTo(r, key))
+	early, hijacked, err := upgrade(w, s, path, answer)
 	if err != nil {
 		g.endedWith(s, eureka.CloseAbnormal, "the connection ended during the handshake") //nolint:contextcheck // see there
-		return err
+		return hijacked, err
 	}
 	g.metrics.connects.WithLabelValues("ok").Inc()
 	g.connected.Add(1)
+	g.bind(s, result)
+	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
+	path.start(s, early)
+	return true, nil
+}
+
+// bind lets a stream write to its connection. When that panics the stream ends, as soon as somebody reads it.
+func (g *Gateway) bind(s *stream, result core.ConnectResult) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			g.failed(s, fault)
+		}
+	}()
 	s.expiresAt = result.ExpiresAt
 	s.bind()
 	s.release(result.Frames)
 	g.checkRevoked(s)
-	// The handler returns so that net/http frees its buffers; the socket goes on by itself.
-	path.start(s, early)
-	return nil
+}
+
+// admit checks a handshake and makes the stream, which is registered then.
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (s *stream, to path, answer []byte, err error) {
+	if !g.options.Origins.Allowed(r) {
+		return nil, nil, nil, eureka.Errorf(eureka.CodeForbidden, "pages of origin %q may not connect (setting allowed_origins)", eureka.CutAgent(r.Header.Get("Origin")))
+	}
+	if limit := g.admission.handshake(g.registry.count()); limit != "" {
+		return nil, nil, nil, g.refuse(limit)
+	}
+	key, err := checkHandshake(r)
+	if err != nil {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return nil, nil, nil, err
+	}
+	identity, err := g.options.Identify(r)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	to = g.path(r)
+	identity.User = strings.Clone(identity.User) // it may be a part of the whole request
+	s = newStream(g, to)
+	s.identity.Store(&identity)
+	if err := g.register(s); err != nil {
+		return nil, nil, nil, err
+	}
+	return s, to, answerTo(r, key), nil
+}
+
+// connect asks core for a registered stream. After an error nothing of it is left.
+func (g *Gateway) connect(ctx context.Context, s *stream, r *http.Request) (result core.ConnectResult, err error) {
+	s.id = g.options.NewID()
+	g.options.Hub.attach(s.id, s)
+	defer func() { //nolint:contextcheck // a socket's end is reported whatever becomes of its handshake
+		if fault := recover(); fault != nil {
+			g.panicked(s, fault)
+			g.options.Hub.detach(s.id)
+			g.endedWith(s, eureka.CloseInternal, "internal error")
+			err = eureka.Errorf(eureka.CodeInternal, "the handshake of socket %s panicked", s.id)
+		}
+	}()
+	result, err = g.options.Handler.Connect(ctx, core.ConnectRequest{
+		SocketID: s.id, Identity: *s.identity.Load(), Query: r.URL.Query(),
+		Remote: remote(r), Origin: eureka.CutAgent(r.Header.Get("Origin")), Agent: eureka.CutAgent(r.UserAgent()),
+	})
+	if err != nil {
+		g.options.Hub.detach(s.id)
+		g.unregister(s)
+	}
+	return result, err
 }
 
 // path is a driver, and how streams come to it.
@@ -145,17 +182,17 @@ func answerTo(r *http.Request, key string) []byte {
 	return []byte(answer + "\r\n")
 }
 
-// upgrade takes the connection from net/http and answers the handshake. early is what the client sent behind its request.
-func upgrade(w http.ResponseWriter, s *stream, to path, answer []byte) (early []byte, err error) {
+// upgrade takes the connection from net/http, which hijacked tells, and answers the handshake. early is what the client sent behind its request.
+func upgrade(w http.ResponseWriter, s *stream, to path, answer []byte) (early []byte, hijacked bool, err error) {
 	c, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
+		return nil, false, eureka.WrapError(eureka.CodeInternal, err, "the connection cannot be upgraded")
 	}
 	if n := buffered.Reader.Buffered(); n > 0 {
 		early, _ = buffered.Peek(n) // n bytes are there
 		early = append([]byte(nil), early...)
 	}
-	return early, to.take(s, c, answer)
+	return early, true, to.take(s, c, answer)
 }
 
 // writeAnswer writes the answer to a handshake. After an error the connection is closed.

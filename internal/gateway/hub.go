@@ -341,33 +341,55 @@ func (h *Hub) topic(channelID string) *topic {
 
 // join puts an item into a channel's list. The caller holds its entry's lock.
 func (h *Hub) join(it *item, sub eureka.Subscription) error {
-	shard := &h.channels[h.shard(sub.ChannelID)]
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	t := shard.topics[sub.ChannelID]
-	if t == nil {
-		t = &topic{id: strings.Clone(sub.ChannelID)} // it may be a part of something larger
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.add(it, sub.Name, sub.Filter, h.selector); err != nil {
+	for t := h.openTopic(sub.ChannelID, nil); ; t = h.openTopic(sub.ChannelID, t) {
+		t.mu.Lock()
+		if t.closed {
+			t.mu.Unlock()
+			continue
+		}
+		err := t.add(it, sub.Name, sub.Filter, h.selector)
+		if err == nil {
+			it.topic = t
+		}
+		h.unlock(t)
 		return err
 	}
-	it.topic = t
-	shard.topics[t.id] = t
-	return nil
 }
 
 // leave takes an item out of its channel's list; see group.leave. The caller holds its entry's lock.
 func (h *Hub) leave(it *item, flush bool) {
 	t := it.topic
+	t.mu.Lock()
+	t.remove(it, flush)
+	h.unlock(t)
+}
+
+// openTopic finds or makes a channel's topic; another one than closed, which has no subscriber any more. A topic's lock may be long in coming, as
+// publishers wait for lanes, so it is not waited for under that of a shard, which others need.
+func (h *Hub) openTopic(channelID string, closed *topic) *topic {
+	shard := &h.channels[h.shard(channelID)]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	t := shard.topics[channelID]
+	if t == nil || t == closed {
+		t = &topic{id: strings.Clone(channelID)} // it may be a part of something larger
+		shard.topics[t.id] = t
+	}
+	return t
+}
+
+// unlock lets a topic go, for ever when nobody is in it.
+func (h *Hub) unlock(t *topic) {
+	t.closed = t.count == 0
+	closed := t.closed
+	t.mu.Unlock()
+	if !closed {
+		return
+	}
 	shard := &h.channels[h.shard(t.id)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.remove(it, flush)
-	if t.count == 0 {
+	if shard.topics[t.id] == t {
 		delete(shard.topics, t.id)
 	}
 }

@@ -243,6 +243,73 @@ func TestAPublisherThatIsFasterWaits(t *testing.T) {
 	<-stuck
 }
 
+// TestAChannelWhosePublishersWaitHoldsUpItselfAlone: those who come and go in it wait with them, and nobody else does.
+func TestAChannelWhosePublishersWaitHoldsUpItselfAlone(t *testing.T) {
+	h, in := NewHub(HubOptions{}), newLane()
+	for _, id := range []string{"a", "b"} {
+		addLaned(t, h, id, in)
+	}
+	if err := listen(t, h, "a", "A", ""); err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer in.close()
+	running.Go(func() {
+		for range 3 {
+			h.Deliver("A", short(strings.Repeat("1", backlogBytes)))
+		}
+	})
+	eventually(t, "the publisher waits", func() bool {
+		p := h.topic("A").groups[0].parts[0]
+		p.in.mu.Lock()
+		defer p.in.mu.Unlock()
+		return p.in.room != nil
+	})
+	full := h.topic("A")
+	joining, joined := make(chan struct{}), make(chan error, 1)
+	running.Go(func() {
+		close(joining)
+		_, err := h.Subscribe(eureka.Subscription{SocketID: "b", ChannelID: "A", Name: "A"})
+		joined <- err
+	})
+	<-joining
+	eventually(t, "somebody waits to subscribe", func() bool {
+		if full.mu.TryRLock() {
+			full.mu.RUnlock()
+			return false
+		}
+		return true
+	})
+	neighbour := "B" // of the same shard
+	for i := 0; h.shard(neighbour) != h.shard("A"); i++ {
+		neighbour = fmt.Sprint("B", i)
+	}
+	c := addLaned(t, h, "c", newLane())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := h.Subscribe(eureka.Subscription{SocketID: "c", ChannelID: neighbour, Name: "B"}); err != nil {
+			t.Error(err)
+		}
+		h.Deliver(neighbour, short("1"))
+		for c.in.turn() {
+		}
+	}()
+	eventually(t, "the neighbour's message comes", func() bool {
+		select {
+		case <-done:
+			return len(c.frames) == 1
+		default:
+			return false
+		}
+	})
+	in.close()
+	if err := <-joined; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAConnectionThatPanicsStopsNoBroadcast(t *testing.T) {
 	h, in := NewHub(HubOptions{}), newLane()
 	var failed []conn

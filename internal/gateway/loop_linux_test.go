@@ -18,24 +18,48 @@ import (
 
 var soak = flag.Duration("gateway.soak", 2*time.Second, "how long sockets come, go and listen in TestChurn")
 
-// driven returns a socket's stream.
+// driven returns a socket's stream, once its loop has it.
 func (w *world) driven(id string) *stream {
 	w.t.Helper()
 	s, ok := w.hub.entry(id).conn.(*stream)
 	if !ok {
 		w.t.Fatalf("%s is no stream", id)
 	}
+	eventually(w.t, "the loop has the socket", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.poll.open && !s.holding
+	})
 	return s
+}
+
+// spoil makes the next write of a stream panic: there is no such thing as an empty chunk.
+func spoil(s *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = &backlog{out: []chunk{{}}, at: time.Now()}
+}
+
+// TestAPanicBehindTheHandshake ends the socket, though nobody reads it yet.
+func TestAPanicBehindTheHandshake(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{})
+	w.handler.inConnect = func(id string) {
+		if s, ok := w.hub.entry(id).conn.(*stream); ok {
+			spoil(s)
+		}
+	}
+	_, _ = w.raw(nil)
+	eventually(t, "the socket is gone", func() bool { _, ok := w.handler.ended.Load("s1"); return ok && w.gateway.registry.count() == 0 })
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseInternal {
+		t.Errorf("it ended with %v", code)
+	}
 }
 
 // TestALoopOutlivesAPanic: the socket at which it panics ends with CloseInternal, others of the same loop go on.
 func TestALoopOutlivesAPanic(t *testing.T) {
 	w := newWorld(t, SocketsAuto, Limits{})
 	victim, _ := w.raw(nil)
-	s := w.driven("s1")
-	s.mu.Lock()
-	s.waits = &backlog{out: []chunk{{}}, at: time.Now()} // there is no such thing as an empty chunk
-	s.mu.Unlock()
+	spoil(w.driven("s1"))
 	if _, err := victim.Write(frame(0x89, "x")); err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +73,21 @@ func TestALoopOutlivesAPanic(t *testing.T) {
 		if got := w.read(c); got != "echo x" {
 			t.Errorf("got %q", got)
 		}
+	}
+}
+
+// TestTheSweepOutlivesAPanic: as TestALoopOutlivesAPanic.
+func TestTheSweepOutlivesAPanic(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{PingInterval: 20 * time.Millisecond, IdleTimeout: time.Minute})
+	_, _ = w.raw(nil)
+	spoil(w.driven("s1"))
+	eventually(t, "the socket is gone", func() bool { _, ok := w.handler.ended.Load("s1"); return ok })
+	if code, _ := w.handler.ended.Load("s1"); code != eureka.CloseInternal {
+		t.Errorf("it ended with %v", code)
+	}
+	_, r := w.raw(nil)
+	if opcode, _, err := next(r); err != nil || opcode != 9 {
+		t.Errorf("another one got opcode %d, %v, and not its ping", opcode, err)
 	}
 }
 

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"eureka"
@@ -47,32 +45,22 @@ func (r *reader) limit(*stream) { _ = r.net.SetDeadline(time.Now().Add(closeWait
 
 func (r *reader) cut(*stream) { _ = r.net.Close() }
 
-// writeAll writes what waits, joined into as few calls as possible, and ends when nothing is left.
+// writeAll writes what waits, joined into few calls, and ends when nothing is left. Each call has its own time, so it writes no more than a slow
+// client can take in that.
 func (r *reader) writeAll(s *stream) {
 	for {
 		s.mu.Lock()
-		w := s.waits
-		batch := make(net.Buffers, 0, len(w.out)+1)
-		if w.pong != nil {
-			batch = append(batch, w.pong)
-		}
-		for _, c := range w.out {
-			batch = append(batch, c.bytes)
-			w.size -= len(c.bytes)
-			w.frames -= c.frames
-		}
-		w.out, w.pong, w.at = nil, nil, time.Now()
+		batch := s.waits.batch(joinBytes)
 		if len(batch) == 0 {
-			w.writing = false
+			s.waits.writing = false
 			s.settle()
 			s.mu.Unlock()
 			return
 		}
-		ending := s.ending
-		s.mu.Unlock()
-		if !ending {
+		if !s.ending { // whose time is running already
 			_ = r.net.SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
+		s.mu.Unlock()
 		if _, err := batch.WriteTo(r.net); err != nil {
 			s.stuck(err)
 			// The reading goroutine sees the end and reports it.
@@ -80,6 +68,28 @@ func (r *reader) writeAll(s *stream) {
 			return
 		}
 	}
+}
+
+// batch takes what is to be written next: about limit bytes, but always one chunk.
+func (w *backlog) batch(limit int) net.Buffers {
+	var batch net.Buffers
+	if w.pong != nil {
+		batch, w.pong = append(batch, w.pong), nil
+	}
+	n := 0
+	for size := 0; n < len(w.out) && (n == 0 || size+len(w.out[n].bytes) <= limit); n++ {
+		c := &w.out[n]
+		batch = append(batch, c.bytes)
+		size += len(c.bytes)
+		w.size -= len(c.bytes)
+		w.frames -= c.frames
+		*c = chunk{} // the rest may wait for long
+	}
+	if w.out = w.out[n:]; len(w.out) == 0 {
+		w.out = nil
+	}
+	w.at = time.Now()
+	return batch
 }
 
 // stuck notes that it was the peer who did not read, if that is what a write says.
@@ -156,15 +166,4 @@ func (r *reader) awaitEnd() {
 			return
 		}
 	}
-}
-
-// failed ends a stream whose handling panicked; others go on.
-func (g *Gateway) failed(s *stream, fault any) {
-	g.options.Log.Error("a socket's handling panicked", slog.String("socket", s.id), slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-	defer func() {
-		if recover() != nil {
-			s.cut() // there is not even a way to say so
-		}
-	}()
-	s.end(eureka.CloseInternal, "internal error", 0)
 }

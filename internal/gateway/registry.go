@@ -42,6 +42,13 @@ func (r *registry) count() int {
 	return len(r.seats) - len(r.free)
 }
 
+// size is how many seats there are, those included that crowds have left empty.
+func (r *registry) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seats)
+}
+
 // slice appends the streams of up to n seats from a seat on, and returns where the next slice begins; 0 when that was the last one.
 func (r *registry) slice(to []*stream, from, n int) (streams []*stream, next int) {
 	r.mu.Lock()

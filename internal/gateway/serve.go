@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 
 	"eureka"
 	"eureka/internal/core"
@@ -27,6 +28,12 @@ func (g *Gateway) endedWith(s *stream, code eureka.CloseCode, reason string) {
 	// Not the request's context: a socket outlives its handshake, and its end must be reported on a draining node too.
 	ctx, cancel := context.WithTimeout(context.Background(), g.limits.FrameTimeout)
 	defer cancel()
+	defer func() {
+		if fault := recover(); fault != nil {
+			g.panicked(s, fault)
+			_, _ = g.options.Hub.Remove(s.id) // if it is still there, nobody else will
+		}
+	}()
 	if err := g.options.Handler.Disconnect(ctx, s.id, code, reason); err != nil {
 		g.options.Log.Warn("the end of a socket could not be reported", slog.String("socket", s.id), slog.Any("error", err))
 	}
@@ -98,4 +105,19 @@ func (g *Gateway) publish(s *stream) error {
 		return nil
 	}
 	return g.refuse(limitPublishes)
+}
+
+// failed ends a stream whose handling panicked; others go on.
+func (g *Gateway) failed(s *stream, fault any) {
+	g.panicked(s, fault)
+	defer func() {
+		if recover() != nil {
+			s.cut() // there is not even a way to say so
+		}
+	}()
+	s.end(eureka.CloseInternal, "internal error", 0)
+}
+
+func (g *Gateway) panicked(s *stream, fault any) {
+	g.options.Log.Error("a socket's handling panicked", slog.String("socket", s.id), slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
 }

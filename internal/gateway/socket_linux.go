@@ -25,6 +25,7 @@ type pollState struct {
 	over  bool  // the connection has ended, and that is to be reported
 	cut   bool  // the loop is to close it
 	deaf  bool  // what the peer still sends is not heard; the loop's, or a worker's while it is busy
+	last  bool  // the peer sends no more than what is to be read; the loop's, who hears of it once
 	extra *extra
 }
 
@@ -142,13 +143,14 @@ func (l *loop) direct(s *stream, b []byte) int {
 // write sends what waits until the kernel takes no more; then its readiness comes as an event.
 func (l *loop) write(s *stream) {
 	w := s.waits
-	if w.pong != nil {
+	if w.pong != nil && !s.poll.full {
 		// Not into the middle of a frame.
 		at := 0
 		if len(w.out) > 0 && w.out[0].done > 0 {
 			at = 1
 		}
 		w.out = slices.Insert(w.out, at, chunk{bytes: w.pong})
+		w.size += len(w.pong)
 		w.pong = nil
 	}
 	for len(w.out) > 0 && s.poll.fd >= 0 && !s.poll.full {
@@ -208,6 +210,7 @@ func (s *stream) writable() {
 
 // read takes what a socket has sent, up to one buffer. ended tells that the peer sends no more.
 func (l *loop) read(s *stream, ended bool) {
+	s.poll.last = s.poll.last || ended
 	fd, ok := l.readable(s)
 	if !ok {
 		return
@@ -231,14 +234,14 @@ func (l *loop) read(s *stream, ended bool) {
 		default:
 			s.received.Store(l.now)
 			full := n == len(l.buffer)
-			if !l.feed(s, l.buffer[:n], full || ended) {
+			if !l.feed(s, l.buffer[:n], full || s.poll.last) {
 				return
 			}
 			if full {
 				l.ask(s) // the others have their turn first
 				return
 			}
-			if !ended {
+			if !s.poll.last {
 				return
 			}
 		}
@@ -349,13 +352,7 @@ func (s *stream) handleEnd(in *inbox) {
 // work handles what a read brought, and the end of a connection. It runs in a worker.
 func (g *Gateway) work(s *stream) {
 	if x := s.poll.extra; x != nil {
-		in := &x.inbox
-		begin := 0
-		for _, end := range in.ends {
-			g.text(s, in.text[begin:end])
-			begin = end
-		}
-		s.handleEnd(in)
+		g.workOff(s, &x.inbox)
 		x.inbox = inbox{}
 		if x.parser == nil && x.early == nil {
 			s.poll.extra = nil
@@ -373,6 +370,21 @@ func (g *Gateway) work(s *stream) {
 			l.ask(s)
 		}
 	}
+}
+
+func (g *Gateway) workOff(s *stream, in *inbox) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.poll.deaf = true
+			g.failed(s, fault)
+		}
+	}()
+	begin := 0
+	for _, end := range in.ends {
+		g.text(s, in.text[begin:end])
+		begin = end
+	}
+	s.handleEnd(in)
 }
 
 // lose closes a connection, and has its end reported when its frames are handled.

@@ -59,7 +59,7 @@ type backlog struct {
 	pong    []byte    // the answer to the last ping; later pings replace it, so a flood of them queues one
 	size    int       // bytes of out and held
 	frames  int       // of out and held
-	at      time.Time // when something was written last, or began to wait
+	at      time.Time // when something was written last, or the first of out began to wait
 	waiting []func()  // called when nothing waits to be written
 	reason  string    // why the stream ended
 	endBy   time.Time // when the connection is cut, if the peer has not ended it; zero while that is not to happen
@@ -95,7 +95,7 @@ func (s *stream) bind() {
 // backlog returns what waits, to put something there. The caller holds mu.
 func (s *stream) backlog() *backlog {
 	if s.waits == nil {
-		s.waits = &backlog{at: time.Now()}
+		s.waits = &backlog{}
 	}
 	return s.waits
 }
@@ -117,9 +117,17 @@ func (s *stream) line(c chunk) {
 		c.done = n
 	}
 	w := s.backlog()
-	w.out = append(w.out, c)
+	w.put(c)
 	w.size += len(c.bytes) - c.done
 	w.frames += c.frames
+}
+
+// put lines up what is counted already.
+func (w *backlog) put(chunks ...chunk) {
+	if len(w.out) == 0 {
+		w.at = time.Now()
+	}
+	w.out = append(w.out, chunks...)
 }
 
 func (s *stream) queue(b []byte, frames int) bool {
@@ -128,13 +136,19 @@ func (s *stream) queue(b []byte, frames int) bool {
 	if s.ending {
 		return false
 	}
-	if w := s.waits; w != nil && w.frames > 0 && (w.size+len(b) > s.gateway.limits.QueueBytes || w.frames+frames > s.gateway.limits.QueueFrames) {
+	if s.overflows(len(b), frames) {
 		s.tooSlow()
 		return false
 	}
 	s.take(chunk{bytes: b, frames: frames})
 	s.write()
 	return true
+}
+
+// overflows reports whether so much more is too much to wait. An empty queue takes everything. The caller holds mu.
+func (s *stream) overflows(size, frames int) bool {
+	w := s.waits
+	return w != nil && w.frames > 0 && (w.size+size > s.gateway.limits.QueueBytes || w.frames+frames > s.gateway.limits.QueueFrames)
 }
 
 // tooSlow ends a stream whose peer does not read. Nothing is skipped in silence: the whole queue goes, and the socket with it. The caller holds mu.
@@ -227,19 +241,28 @@ func (s *stream) hold() {
 	s.mu.Unlock()
 }
 
-// release puts replies, and then the messages that were held, in line.
+// release puts replies, and then the messages that were held, in line. A client that asks and asks, and does not read the replies, is too slow.
 func (s *stream) release(replies [][]byte) {
+	size := 0
+	for _, text := range replies {
+		size += wire.HeaderSize(len(text)) + len(text)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holding = false
 	if s.ending {
 		return
 	}
+	// What is held waits for us and not for the client, so by itself it is no sign of a slow one.
+	if s.waits != nil && len(s.waits.out) > 0 && s.overflows(size, len(replies)) {
+		s.tooSlow()
+		return
+	}
 	for _, text := range replies {
 		s.line(chunk{bytes: wire.TextFrame(text), frames: 1})
 	}
 	if w := s.waits; w != nil {
-		w.out = append(w.out, w.held...)
+		w.put(w.held...)
 		w.held = nil
 		s.write()
 		s.settle()
@@ -293,7 +316,7 @@ func (s *stream) close(code eureka.CloseCode, reason string, last ...[]byte) {
 	// What is held goes with the reply that it waits for: without that a client would take it for what came next on its channel.
 	w.held, s.holding, w.pong = nil, false, nil
 	for _, frame := range last {
-		w.out = append(w.out, chunk{bytes: frame})
+		w.put(chunk{bytes: frame})
 	}
 	if s.bound {
 		s.driver.limit(s)
@@ -319,7 +342,9 @@ func (s *stream) drop() {
 	if len(w.out) > 0 && w.out[0].done > 0 {
 		c := w.out[0]
 		c.bytes = c.bytes[:wire.FrameEnd(c.bytes, c.done-1)]
-		half = []chunk{c}
+		if c.done < len(c.bytes) {
+			half = []chunk{c}
+		}
 	}
 	w.out, w.held, w.size, w.frames = half, nil, 0, 0
 }

@@ -34,7 +34,7 @@ func (g *Gateway) sweep() {
 		case <-g.stop:
 			return
 		case now := <-ticker.C:
-			streams, next = g.registry.slice(streams[:0], next, g.registry.count()/slices+1)
+			streams, next = g.registry.slice(streams[:0], next, g.registry.size()/slices+1)
 			for _, s := range streams {
 				g.sweepOne(s, now)
 			}
@@ -73,7 +73,13 @@ func (c *crowd) settled(connected int64) bool {
 	return was
 }
 
+// sweepOne looks at one stream. When that panics this stream ends, and the sweep goes on.
 func (g *Gateway) sweepOne(s *stream, now time.Time) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			g.failed(s, fault)
+		}
+	}()
 	received := s.received.Load()
 	if received == 0 {
 		return // not bound yet

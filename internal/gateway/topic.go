@@ -25,6 +25,7 @@ type topic struct {
 	groups []*group // without a filter: one per name, and one more while some are paused
 	picky  *picky   // nil without a subscriber that has a filter
 	count  int
+	closed bool // it is empty and out of the hub; a channel that has subscribers again has another topic
 }
 
 // picky is the subscribers with filters. Many filters may be there, so nothing but the selector goes through all of them for a message.

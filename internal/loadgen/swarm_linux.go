@@ -180,7 +180,7 @@ func (s *swarm) handle(i int, c *conn, events uint32) {
 		s.send(c, s.scratch)
 	}
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		s.receive(i, c)
+		s.receive(i, c, events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0)
 	}
 }
 
@@ -192,8 +192,8 @@ func (s *swarm) send(c *conn, b []byte) {
 	}
 }
 
-// receive reads until nothing is left, as edges demand.
-func (s *swarm) receive(i int, c *conn) {
+// receive reads until nothing is left, as edges demand. Behind the last data there is the end, of which no other event tells.
+func (s *swarm) receive(i int, c *conn, last bool) {
 	for c.fd >= 0 {
 		n, err := rawRead(int(c.fd), s.buffer)
 		switch {
@@ -207,7 +207,7 @@ func (s *swarm) receive(i int, c *conn) {
 		}
 		s.count.bytes.Add(int64(n))
 		s.take(i, c, s.buffer[:n])
-		if n < len(s.buffer) {
+		if n < len(s.buffer) && !last {
 			return
 		}
 	}

@@ -36,6 +36,12 @@ type node struct {
 
 func openNode(t *testing.T, o natsengine.Options) *node {
 	t.Helper()
+	return openNodeWith(t, gateway.SocketsAuto, o)
+}
+
+// openNodeWith is openNode with sockets that are driven in one way.
+func openNodeWith(t *testing.T, how gateway.Sockets, o natsengine.Options) *node {
+	t.Helper()
 	rules := rule.New(rule.Options{})
 	n := &node{id: natsengine.NewNodeID(), hub: gateway.NewHub(gateway.HubOptions{NewSelector: func() gateway.Selector { return rules.NewSet() }})}
 	o.Rules = rules
@@ -58,7 +64,7 @@ func openNode(t *testing.T, o natsengine.Options) *node {
 		t.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Options{
-		Hub: n.hub, Handler: n, Origins: origins, Identify: auth.OpenIdentity, Log: o.Log, NewID: func() string { return natsengine.NewSocketID(n.id) },
+		Hub: n.hub, Handler: n, Origins: origins, Sockets: how, Identify: auth.OpenIdentity, Log: o.Log, NewID: func() string { return natsengine.NewSocketID(n.id) },
 		Limits: gateway.Limits{QueueBytes: 64 << 20, QueueFrames: 1 << 20}, // this suite is about the engine, not about slow readers
 	})
 	if err != nil {
@@ -182,6 +188,12 @@ func suites(t *testing.T, oneServer bool, open opener) {
 			return h
 		})
 	})
+	deliveries(t, oneServer, open)
+}
+
+// deliveries runs the suites of what sockets get.
+func deliveries(t *testing.T, oneServer bool, open opener) {
+	t.Helper()
 	live := func(t *testing.T) porttest.LiveHarness {
 		h := porttest.LiveHarness{AtOnce: oneServer}
 		for _, n := range open(t) {
@@ -200,6 +212,16 @@ func TestEmbedded(t *testing.T) {
 		t.Parallel()
 		return []*node{openNode(t, natsengine.Options{DataDir: t.TempDir()})}
 	})
+}
+
+// TestGoroutines runs what concerns sockets on the path of other systems and of TLS.
+func TestGoroutines(t *testing.T) {
+	open := func(t *testing.T) []*node {
+		t.Parallel()
+		return []*node{openNodeWith(t, gateway.SocketsGoroutines, natsengine.Options{DataDir: t.TempDir()})}
+	}
+	deliveries(t, true, open)
+	histories(t, 5000, open)
 }
 
 func TestExternal(t *testing.T) {
