@@ -91,6 +91,34 @@ func TestTheSweepOutlivesAPanic(t *testing.T) {
 	}
 }
 
+// TestTheSweepLeavesWhoHandlesFramesAlone: the rates of a socket are looked at while its frames are handled, and forgotten only in between. The race
+// detector tells.
+func TestTheSweepLeavesWhoHandlesFramesAlone(t *testing.T) {
+	w := newWorld(t, SocketsAuto, Limits{FramesPerSecond: 1 << 20})
+	c := w.dial("")
+	s := w.driven("s1")
+	done, swept := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(swept)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				s.check(time.Now().Add(time.Second)) // its allowance is full then
+			}
+		}
+	}()
+	for n := range 200 {
+		w.write(c, fmt.Sprint(n))
+		if got := w.read(c); got != fmt.Sprint("echo ", n) {
+			t.Fatalf("got %q", got)
+		}
+	}
+	close(done)
+	<-swept
+}
+
 // TestAUseCaseThatBlocksHoldsUpNobody: while one socket's frame is handled the loop answers its pings, serves others, and reads no more of it.
 func TestAUseCaseThatBlocksHoldsUpNobody(t *testing.T) {
 	w := newWorld(t, SocketsAuto, Limits{})
