@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -320,7 +321,7 @@ func TestNothingIsLeftOfManySockets(t *testing.T) { both(t, testNothingIsLeftOfM
 
 func testNothingIsLeftOfManySockets(t *testing.T, how Sockets) {
 	w := newWorld(t, how, Limits{})
-	before := runtime.NumGoroutine()
+	before, opened := runtime.NumGoroutine(), descriptors()
 	for range 3 {
 		var clients []*websocket.Conn
 		for range 100 {
@@ -335,12 +336,19 @@ func testNothingIsLeftOfManySockets(t *testing.T, how Sockets) {
 		eventually(t, "all are gone", func() bool { return w.hub.Sockets() == 0 && w.hub.Count("A", nil) == 0 })
 	}
 	w.server.CloseClientConnections()
+	eventually(t, "their descriptors are closed", func() bool { return descriptors() <= opened+5 })
 	eventually(t, "their goroutines ended", func() bool { return runtime.NumGoroutine() <= before+5 })
 	for i := range w.hub.channels {
 		if n := len(w.hub.channels[i].topics); n != 0 {
 			t.Errorf("%d channels are left", n)
 		}
 	}
+}
+
+// descriptors is how many files and sockets this process has open, where /proc tells.
+func descriptors() int {
+	files, _ := os.ReadDir("/proc/self/fd") // none on other systems
+	return len(files)
 }
 
 // TestASocketThatIsStuckIsTooSlow: what does not move for long ends like what overflows.
