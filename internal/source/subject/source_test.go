@@ -147,7 +147,7 @@ func TestAnswers(t *testing.T) {
 		{"the same", header(&nats.Msg{Data: []byte("hello")}, cloud...), `{"accepted":1,"channels":["orders"]}`},
 		{"known by its header", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"again", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
-		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not a JSON object","retry":false}}`},
+		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not valid JSON","retry":false}}`},
 		{"one of two", &nats.Msg{Data: []byte(`[{"channelId":"nobody","data":1},{"channelId":"room","data":3}]`)},
 			`{"accepted":1,"channels":["room"],"error":{"code":"not_found","message":"there is no channel \"nobody\"; create it first (POST /channels/nobody)","retry":false}}`},
 	} {
