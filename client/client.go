@@ -8,12 +8,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -266,36 +263,4 @@ func (c *Client) authorize(header http.Header) {
 	if c.token != "" {
 		header.Set("Authorization", "Bearer "+c.token)
 	}
-}
-
-// unreachable words a failed connection.
-func (c *Client) unreachable(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	var slow net.Error
-	if errors.As(err, &slow) && slow.Timeout() {
-		return eureka.WrapError(eureka.CodeTimeout, err, "the service at %s does not answer in time", c.base.Redacted())
-	}
-	return eureka.WrapError(eureka.CodeUnavailable, err, "no service answers at %s; start one with `eureka serve`, or name another with --url", c.base.Redacted())
-}
-
-// refused reads the service's error.
-func refused(status int, text []byte) error {
-	var d struct {
-		Code   eureka.Code `json:"code"`
-		Detail string      `json:"detail"`
-		Field  string      `json:"field"`
-	}
-	if json.Unmarshal(text, &d) == nil && d.Code != "" {
-		return &eureka.Error{Code: d.Code, Message: d.Detail, Field: d.Field}
-	}
-	code := eureka.CodeInvalid
-	switch {
-	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
-		code = eureka.CodeUnavailable // a proxy whose service restarts
-	case status >= http.StatusInternalServerError:
-		code = eureka.CodeInternal
-	}
-	return eureka.Errorf(code, "the service answered with status %s", strconv.Itoa(status))
 }

@@ -54,6 +54,7 @@ func TestErrors(t *testing.T) {
 		{409, `{"code":"conflict","detail":"taken"}`, eureka.CodeConflict, "taken"},
 		{502, `<html>`, eureka.CodeUnavailable, "502"},
 		{500, ``, eureka.CodeInternal, "500"},
+		{400, "Client sent an HTTP request to an HTTPS server.\n", eureka.CodeInvalid, "https://"},
 		{418, `{}`, eureka.CodeInvalid, "418"},
 		{200, `<html>`, eureka.CodeInternal, "does not answer like"},
 	} {

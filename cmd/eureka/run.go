@@ -201,7 +201,7 @@ func (s *session) fail(err error) int {
 		message += "; give this command one with --token or EUREKA_TOKEN"
 	}
 	s.complain(code, message)
-	if own != nil && own.Err != nil && !s.json {
+	if own != nil && own.Err != nil && !s.json && !strings.Contains(message, own.Err.Error()) {
 		_, _ = fmt.Fprintf(s.stderr, "  cause: %v\n", own.Err)
 	}
 	return code.Outcome().Exit
@@ -210,7 +210,11 @@ func (s *session) fail(err error) int {
 func (s *session) usage(err error) int {
 	s.complain(eureka.CodeInvalid, err.Error())
 	if !s.json {
-		_, _ = fmt.Fprintln(s.stderr, "Run \"eureka --help\" for what there is.")
+		command := "eureka"
+		if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context.Selected() != nil {
+			command = parse.Context.Selected().FullPath()
+		}
+		_, _ = fmt.Fprintf(s.stderr, "Run \"%s --help\" for what there is.\n", command)
 	}
 	return exitUsage
 }

@@ -94,9 +94,12 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 	case c.Insecure:
 		access = "open, no authentication: INSECURE: everyone who reaches the port may do everything"
 	}
-	profiles := ""
+	extras := ""
+	if from := eventSources(c.Settings); from != "" {
+		extras = "\n  events      " + from
+	}
 	if at := a.ProfileAddr(); at != "" {
-		profiles = "\n  profiles    http://" + at + "/debug/pprof/"
+		extras += "\n  profiles    http://" + at + "/debug/pprof/"
 	}
 	_, _ = fmt.Fprintf(s.stderr, `eureka %s, node %s
   listening   http%[7]s://%[3]s  ws%[7]s://%[3]s  (docs at http%[7]s://%[3]s/docs)
@@ -105,7 +108,22 @@ func (c *serveCmd) announce(s *session, a *app.App) {
 
   try         %[6]s
 
-`, version(), a.Node(), host, storage, access, strings.Join(c.hints(secure(a)+"://"+host), "\n              "), secure(a), profiles)
+`, version(), a.Node(), host, storage, access, strings.Join(c.hints(secure(a)+"://"+host), "\n              "), secure(a), extras)
+}
+
+// eventSources names where events come from beside POST /events; empty when nowhere.
+func eventSources(s config.Settings) string {
+	var from []string
+	if len(s.SNSTopics) > 0 {
+		from = append(from, "SNS at /events/sns")
+	}
+	if n := len(s.SQSQueues); n > 0 {
+		from = append(from, fmt.Sprintf("SQS, queues: %d", n))
+	}
+	if s.NATSEvents != "" && s.NATSEvents != config.NATSEventsOff {
+		from = append(from, "NATS "+s.EventsSubject()+" ("+s.NATSEvents+")")
+	}
+	return strings.Join(from, "; ")
 }
 
 // secure is what TLS adds to the names of schemes.

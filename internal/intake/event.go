@@ -87,7 +87,13 @@ func each(items []json.RawMessage, read func(object) (eureka.Event, error)) ([]e
 
 func fieldsOf(raw []byte) (object, error) {
 	var fields object
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+	err := json.Unmarshal(raw, &fields)
+	switch {
+	case len(bytes.TrimSpace(raw)) == 0:
+		return nil, eureka.FieldError("body", "is empty; it must be an event or an array of events")
+	case err != nil && !json.Valid(raw):
+		return nil, eureka.FieldError("body", "is not valid JSON")
+	case err != nil || fields == nil:
 		return nil, eureka.FieldError("body", "is not a JSON object")
 	}
 	return fields, nil

@@ -58,7 +58,9 @@ func TestEvents(t *testing.T) {
 func TestEventsRefused(t *testing.T) {
 	change := func(from, to string) string { return strings.Replace(cloud, from, to, 1) }
 	for body, want := range map[string]string{
-		``:   `body: is not a JSON object`,
+		` `:  `body: is empty; it must be an event or an array of events`,
+		`7`:  `body: is not a JSON object`,
+		`{a`: `body: is not valid JSON`,
 		`[]`: `body: has no event`,
 		`[`:  `body: is not valid JSON`,
 		`[{"channelId":"a","data":1},{"channelId":"a"}]`:                               `event 1: data: is missing`,
@@ -142,8 +144,8 @@ func TestQueued(t *testing.T) {
 	for body, want := range map[string]string{
 		"\xff":                                "body: is not valid UTF-8",
 		strings.Repeat("[", 65):               "the JSON is nested deeper than 64 levels",
-		"hello":                               "body: is not a JSON object",
-		envelope(t, "hello", ""):              "body: is not a JSON object",
+		"hello":                               "body: is not valid JSON",
+		envelope(t, "hello", ""):              "body: is not valid JSON",
 		`{"Type":"SubscriptionConfirmation"}`: "Type: is no field of an event",
 	} {
 		if _, err := intake.Queued(intake.Message{ID: "m", Body: body}); eureka.MessageOf(err) != want {

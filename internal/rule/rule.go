@@ -197,7 +197,11 @@ func (c *compiled) transform(in *input) (json.RawMessage, error) {
 
 // failed is an evaluation's error as people see it.
 func (c *compiled) failed(err error) error {
-	return eureka.FieldError(c.kind.Field(), "%s", clip(err.Error()))
+	text := clip(err.Error())
+	if strings.Contains(text, "no such overload") {
+		text += ": values of types that do not go together, such as a text and a number; convert one, as in double(data.n) or string(data.n)"
+	}
+	return eureka.FieldError(c.kind.Field(), "%s", text)
 }
 
 func missingField(err error) string {

@@ -41,7 +41,7 @@ func TestBoolRules(t *testing.T) {
 		{kind: eureka.RuleFilter, rule: `data.total > 10`, data: `{}`, missing: true},
 		{kind: eureka.RuleFilter, rule: `data.a.b == 1`, data: `{"a":{}}`, missing: true},
 		{kind: eureka.RuleFilter, rule: `data.list[3] == 1`, data: `{"list":[1]}`, missing: true},
-		{kind: eureka.RuleFilter, rule: `data.total > 10`, data: `{"total":"many"}`, fails: "no such overload"},
+		{kind: eureka.RuleFilter, rule: `data.total > 10`, data: `{"total":"many"}`, fails: "values of types that do not go together"},
 		{kind: eureka.RuleFilter, rule: `data.total`, data: `{"total":1}`, fails: "no bool"},
 		{kind: eureka.RuleFilter, rule: `data.active`, data: `{"active":true}`, want: true},
 		{kind: eureka.RuleFilter, rule: `1 / data.n == 1`, data: `{"n":0}`, fails: "division by zero"},

@@ -158,7 +158,7 @@ func TestAnswers(t *testing.T) {
 			"content-type: application/cloudevents+json", "ce-specversion: 1.0", "ce-id: 100%25", "ce-source: /gr%C3%B6%C3%9Fe", "ce-type: shop.order.paid", "ce-event: f%C3%BCr%20uns"), `{"accepted":1,"channels":["orders"]}`},
 		{"known by its header", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
 		{"again", header(native(3), "Nats-Msg-Id: m1"), `{"accepted":1,"channels":["orders"]}`},
-		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not a JSON object","retry":false}}`},
+		{"no event", &nats.Msg{Data: []byte("hello")}, `{"accepted":0,"channels":[],"error":{"code":"invalid","message":"body: is not valid JSON","retry":false}}`},
 		{"too large", &nats.Msg{Data: []byte(`[{"channelId":"room","data":1}` + strings.Repeat(" ", 1<<20) + "]")},
 			`{"accepted":0,"channels":[],"error":{"code":"too_large","message":"the message has 1048607 bytes, the limit is 1048576","retry":false}}`},
 		{"one of two", &nats.Msg{Data: []byte(`[{"channelId":"nobody","data":1},{"channelId":"room","data":3}]`)},
