@@ -253,14 +253,14 @@ func oneOfMany(rules *rule.Rules, i int) error {
 	kind, data := kinds[i%len(kinds)], fmt.Sprintf(`{"n":%d}`, i)
 	if i%7 == 0 {
 		if err := rules.Check(kind, fmt.Sprintf(`%d ==`, i)); eureka.CodeOf(err) != eureka.CodeInvalid || !strings.Contains(err.Error(), "line 1:") {
-			return fmt.Errorf("%s %d does not compile, and the error is %v", kind, i, err)
+			return fmt.Errorf("%s %d does not compile, and the error is %w", kind, i, err)
 		}
 		return nil
 	}
 	if kind == eureka.RuleTransform {
 		got, err := rules.On(sample(data)).Transform(fmt.Sprintf(`{"n": data.n, "rule": %d}`, i))
 		if want := fmt.Sprintf(`{"n":%d,"rule":%d}`, i, i); err != nil || string(got) != want {
-			return fmt.Errorf("%s %d made %s, %v", kind, i, got, err)
+			return fmt.Errorf("%s %d made %s, %w", kind, i, got, err)
 		}
 		return nil
 	}
@@ -273,7 +273,7 @@ func oneOfMany(rules *rule.Rules, i int) error {
 		want bool
 	}{{text, true}, {"!(" + text + ")", false}} {
 		if passed, err := rules.On(sample(data)).Passes(kind, c.text); err != nil || passed != c.want {
-			return fmt.Errorf("%s %s passed %v, %v", kind, c.text, passed, err)
+			return fmt.Errorf("%s %s passed %v, %w", kind, c.text, passed, err)
 		}
 	}
 	return nil

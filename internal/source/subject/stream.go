@@ -107,7 +107,7 @@ func (s *stream) bind() (gone <-chan struct{}, err error) {
 		}),
 	}
 	s.mu.Lock()
-	s.tries, s.ackWait = uint64(max(config.MaxDeliver, 0)), config.AckWait //nolint:gosec // not negative
+	s.tries, s.ackWait = uint64(max(config.MaxDeliver, 0)), config.AckWait
 	if len(config.BackOff) > 0 {
 		s.ackWait = slices.Min(config.BackOff)
 	}
@@ -182,11 +182,12 @@ func (s *stream) settle(msg jetstream.Msg, meta *jetstream.MsgMetadata, err erro
 		said = msg.TermWithReason(string(eureka.CodeOf(err)))
 	default:
 		again := min(firstAgain<<min(meta.NumDelivered-1, 10), lastAgain)
-		level, text := slog.LevelWarn, "an event of the stream could not be accepted for now"
+		log := s.events.log.With(slog.Uint64("sequence", meta.Sequence.Stream), slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
 		if last {
-			level, text = slog.LevelError, "an event of the stream could not be accepted as often as its consumer gives it; it is not tried again and stays there"
+			log.Error("an event of the stream could not be accepted as often as its consumer gives it; it is not tried again and stays there")
+		} else {
+			log.Warn("an event of the stream could not be accepted for now")
 		}
-		s.events.log.Log(s.events.ctx, level, text, slog.Uint64("sequence", meta.Sequence.Stream), slog.Uint64("deliveries", meta.NumDelivered), slog.Any("error", err))
 		said = msg.NakWithDelay(again + rand.N(again/2)) //nolint:gosec // jitter
 	}
 	if said != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"eureka"
 	"eureka/internal/intake"
 	"eureka/internal/problem"
@@ -29,6 +31,12 @@ const (
 // maxSeen is how many messages are remembered for as long as they could be sent again.
 const maxSeen = 1 << 16
 
+// Lines of the log about what was not taken; the metrics count all of it.
+const (
+	logEvery = 10 * time.Second
+	logBurst = 5
+)
+
 // rawHeader is on what a topic delivers raw, which it does not sign.
 const rawHeader = "X-Amz-Sns-Rawdelivery"
 
@@ -46,6 +54,7 @@ type Handler struct {
 	options Options
 	fetcher *fetcher
 	seen    seen
+	lines   *rate.Limiter // of the log, about what was not taken
 }
 
 // New returns the endpoint. CodeInvalid for a topic that is none.
@@ -64,7 +73,7 @@ func New(o Options) (*Handler, error) {
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
-	return &Handler{options: o, fetcher: newFetcher(o.Transport, o.Now), seen: seen{until: map[string]time.Time{}}}, nil
+	return &Handler{options: o, fetcher: newFetcher(o.Transport, o.Now), seen: seen{until: map[string]time.Time{}}, lines: rate.NewLimiter(rate.Every(logEvery), logBurst)}, nil
 }
 
 // done is the answer to what was taken.
@@ -83,7 +92,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	out, err := h.take(r.Context(), r.Header, body)
 	if err != nil {
-		h.options.Log.WarnContext(r.Context(), "a message of SNS was not taken", slog.Any("error", err))
+		if h.lines.AllowN(h.options.Now(), 1) { // anybody can post here
+			h.options.Log.WarnContext(r.Context(), "a message of SNS was not taken", slog.Any("error", err))
+		}
 		problem.Write(w, err)
 		return
 	}

@@ -3,6 +3,7 @@ package topic
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -224,6 +225,30 @@ func TestCounts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestTheLogIsNotFlooded: who posts nonsense fills no disk with it.
+func TestTheLogIsNotFlooded(t *testing.T) {
+	w := newWorld(t, snsHost)
+	var log strings.Builder
+	now := time.Now()
+	var err error
+	if w.handler, err = New(Options{
+		Topics: []string{events}, Transport: w.aws.transport, Intake: w.Intake, Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{logBurst, logBurst + 1} {
+		for range 50 {
+			if status, text := w.postText([]byte("{}")); status != http.StatusBadRequest {
+				t.Fatalf("%d %s", status, text)
+			}
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != want {
+			t.Errorf("%d lines, want %d", lines, want)
+		}
+		now = now.Add(logEvery)
 	}
 }
 
