@@ -116,7 +116,9 @@ func (w *world) start(stream string, change func(*Options)) (e *Events, stop fun
 
 func (w *world) publish(m *nats.Msg) {
 	w.T.Helper()
-	if _, err := w.js.PublishMsg(w.T.Context(), m); err != nil {
+	ctx, cancel := context.WithTimeout(w.T.Context(), time.Minute) // a loaded machine takes longer than the client would wait
+	defer cancel()
+	if _, err := w.js.PublishMsg(ctx, m); err != nil {
 		w.T.Fatal(err)
 	}
 }
