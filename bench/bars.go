@@ -63,6 +63,7 @@ var barMeasurements = []measurement{
 	{"burst", (*bench).barBurst},
 	{"rate", (*bench).barRate},
 	{"latency", (*bench).barLatency},
+	{"ping", (*bench).barPing},
 	{"memory", (*bench).barMemory},
 	{"cycles", (*bench).barCycles},
 	{"channels", (*bench).barChannels},

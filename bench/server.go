@@ -51,13 +51,8 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 	s := &server{name: name, address: address}
 	s.command = exec.CommandContext(ctx, path, args(address)...) //nolint:gosec // a binary that was just built
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
-	// A child inherits the affinity of the thread that forks it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	pinThread(serverCore)
-	defer unpinThread()
 	s.started = time.Now()
-	if err := s.command.Start(); err != nil {
+	if err := startOn(serverCore, s.command); err != nil {
 		return nil, err
 	}
 	err = waitUntil(30*time.Second, func() bool {
@@ -150,6 +145,15 @@ func freeAddress(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+// startOn starts a child on one core: it inherits the affinity of the thread that forks it.
+func startOn(core int, command *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pinThread(core)
+	defer unpinThread()
+	return command.Start()
 }
 
 // pinThread keeps the calling thread, and what it starts, on one core; on a machine with one core it does nothing.
