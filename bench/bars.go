@@ -65,6 +65,8 @@ var barMeasurements = []measurement{
 	{"latency", (*bench).barLatency},
 	{"ping", (*bench).barPing},
 	{"memory", (*bench).barMemory},
+	{"tls", (*bench).barTLS},
+	{"nodes", (*bench).barNodes},
 	{"cycles", (*bench).barCycles},
 	{"channels", (*bench).barChannels},
 	{"subscriptions", (*bench).barSubscriptions},
