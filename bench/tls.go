@@ -173,7 +173,7 @@ func (s *server) shake(ctx context.Context) (conn net.Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // what follows the answer are the socket's frames
 	if err != nil {
 		return nil, err
 	}
