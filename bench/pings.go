@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -25,6 +27,7 @@ type pinged struct {
 	P99         float64 `json:"p99Ms"`
 	Max         float64 `json:"maxMs"`                 // of all rounds
 	Broadcast   float64 `json:"broadcastMs,omitempty"` // from one publish to the next, which waits until all have the message
+	Starved     float64 `json:"starved"`               // share of the time in which the server had work, but no processor
 }
 
 // What goes on while pings are measured.
@@ -64,7 +67,8 @@ func (b *bench) barPing(ctx context.Context, f *figures) error {
 		still, other, busy := middle(rounds[quiet]), middle(rounds[beside]), middle(rounds[during])
 		f.Pings = append(f.Pings, still, other, busy)
 		r := bounded("ping", fmt.Sprintf("%d subscribers, one broadcast after the other: added to the p99 of pings on the same loop", subscribers), "ms", busy.P99-still.P99, maxPingDelay)
-		r.Note = fmt.Sprintf("%d subscribers: the scheduler's part of it is what another server's broadcasts add, %.2f ms", subscribers, other.P99-still.P99)
+		r.Note = fmt.Sprintf("%d subscribers: another server's broadcasts add %.2f ms; while it broadcast the server had no processor for %.0f %% of the time in which it had work",
+			subscribers, other.P99-still.P99, 100*busy.Starved)
 		if note != "" {
 			r.Note += "; " + note
 		}
@@ -142,6 +146,10 @@ func (b *bench) pingsDuring(ctx context.Context, pinger string, to, busy *server
 // pings runs the pinger on the receivers' core.
 func (b *bench) pings(ctx context.Context, pinger string, to *server) (p pinged, err error) {
 	var out, log bytes.Buffer
+	before, err := to.schedule()
+	if err != nil {
+		return p, err
+	}
 	command := exec.CommandContext(ctx, pinger, to.address, b.span.String()) //nolint:gosec // a binary that was just built
 	command.Stdout, command.Stderr = &out, &log
 	if err := startOn(loadCore, command); err != nil {
@@ -154,8 +162,37 @@ func (b *bench) pings(ctx context.Context, pinger string, to *server) (p pinged,
 		Count               int
 		P50Ms, P99Ms, MaxMs float64
 	}
-	err = json.Unmarshal(out.Bytes(), &said)
-	return pinged{Pings: said.Count, P50: said.P50Ms, P99: said.P99Ms, Max: said.MaxMs}, err
+	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
+		return p, err
+	}
+	after, err := to.schedule()
+	p = pinged{Pings: said.Count, P50: said.P50Ms, P99: said.P99Ms, Max: said.MaxMs}
+	if ran, waited := after.ran-before.ran, after.waited-before.waited; ran+waited > 0 {
+		p.Starved = float64(waited) / float64(ran+waited)
+	}
+	return p, err
+}
+
+// schedule is the time, in nanoseconds, that a contender's threads have run, and that they were ready to run and did not.
+type schedule struct{ ran, waited int64 }
+
+func (s *server) schedule() (all schedule, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.command.Process.Pid))
+	if err != nil {
+		return all, err
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread) //nolint:gosec // a file of /proc
+		if err != nil {
+			return all, err
+		}
+		var one schedule
+		if _, err := fmt.Sscan(string(text), &one.ran, &one.waited); err != nil {
+			return all, fmt.Errorf("%s: %w", thread, err)
+		}
+		all.ran, all.waited = all.ran+one.ran, all.waited+one.waited
+	}
+	return all, nil
 }
 
 // middle sums rounds up.
@@ -169,7 +206,7 @@ func middle(rounds []pinged) pinged {
 	}
 	all := pinged{
 		Subscribers: rounds[0].Subscribers, While: rounds[0].While, P50: of(func(p pinged) float64 { return p.P50 }),
-		P99: of(func(p pinged) float64 { return p.P99 }), Broadcast: of(func(p pinged) float64 { return p.Broadcast }),
+		P99: of(func(p pinged) float64 { return p.P99 }), Starved: of(func(p pinged) float64 { return p.Starved }), Broadcast: of(func(p pinged) float64 { return p.Broadcast }),
 	}
 	for _, p := range rounds {
 		all.Pings += p.Pings
@@ -180,13 +217,13 @@ func middle(rounds []pinged) pinged {
 
 func showPings(line func(format string, args ...any), list []pinged) {
 	if len(list) > 0 {
-		line("\nsubscribers\tpings while\tpings\tp50 ms\tp99 ms\tmax ms\tone broadcast ms\n")
+		line("\nsubscribers\tpings while\tpings\tp50 ms\tp99 ms\tmax ms\tone broadcast ms\tserver without a processor\n")
 	}
 	for _, p := range list {
 		broadcast := "-"
 		if p.Broadcast > 0 {
 			broadcast = fmt.Sprintf("%.0f", p.Broadcast)
 		}
-		line("%d\t%s\t%d\t%.2f\t%.2f\t%.2f\t%s\n", p.Subscribers, p.While, p.Pings, p.P50, p.P99, p.Max, broadcast)
+		line("%d\t%s\t%d\t%.2f\t%.2f\t%.2f\t%s\t%.0f %%\n", p.Subscribers, p.While, p.Pings, p.P50, p.P99, p.Max, broadcast, 100*p.Starved)
 	}
 }
