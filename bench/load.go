@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -118,11 +117,7 @@ func (b *bench) generator(ctx context.Context, s *server, scenario string, args 
 	g := &generator{command: exec.CommandContext(ctx, b.eureka, append(append(all, scenario), args...)...)} //nolint:gosec // a binary that was just built
 	g.command.Stdout, g.command.Stderr = &g.out, &g.log
 	g.command.Cancel = func() error { return g.command.Process.Signal(syscall.SIGINT) }
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	pinThread(loadCore)
-	defer unpinThread()
-	return g, g.command.Start()
+	return g, startOn(loadCore, g.command)
 }
 
 // results are the reports of one contender's rounds.

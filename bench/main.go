@@ -34,6 +34,7 @@ type figures struct {
 	Resumes             []resume   `json:"resumes,omitempty"`
 	Channels            []channels `json:"channels,omitempty"`
 	Growth              []grown    `json:"growth,omitempty"`
+	Pings               []pinged   `json:"pings,omitempty"`
 	Bars                []row      `json:"bars,omitempty"`
 }
 
@@ -240,6 +241,7 @@ func show(w io.Writer, f figures, asJSON bool) error {
 	}
 	showHistory(line, f)
 	showGrowth(line, f.Growth)
+	showPings(line, f.Pings)
 	showBars(line, f.Bars)
 	return t.Flush()
 }

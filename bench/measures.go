@@ -179,9 +179,10 @@ func (s *sockets) await(n int64) error {
 
 // ready waits until the service says it takes traffic.
 func ready(ctx context.Context, s *server) error {
-	client := &http.Client{Timeout: time.Second}
+	client := s.client(time.Second)
+	defer client.CloseIdleConnections()
 	return waitUntil(30*time.Second, func() bool {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/readyz", http.NoBody)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme()+"://"+s.address+"/readyz", http.NoBody)
 		if err != nil {
 			return false
 		}

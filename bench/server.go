@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -29,7 +30,8 @@ type server struct {
 	log     bytes.Buffer
 	started time.Time
 
-	token, adminKey string // credentials of sockets and of publishers; "" for none
+	token, adminKey string      // credentials of sockets and of publishers; "" for none
+	trusted         *tls.Config // what its clients trust; nil for one that speaks no TLS
 }
 
 // build compiles a command of this module into dir.
@@ -51,13 +53,8 @@ func start(ctx context.Context, name, path string, args func(address string) []s
 	s := &server{name: name, address: address}
 	s.command = exec.CommandContext(ctx, path, args(address)...) //nolint:gosec // a binary that was just built
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
-	// A child inherits the affinity of the thread that forks it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	pinThread(serverCore)
-	defer unpinThread()
 	s.started = time.Now()
-	if err := s.command.Start(); err != nil {
+	if err := startOn(serverCore, s.command); err != nil {
 		return nil, err
 	}
 	err = waitUntil(30*time.Second, func() bool {
@@ -107,17 +104,33 @@ func (s *server) cpu() (time.Duration, error) {
 
 // resident is the contender's resident memory in bytes.
 func (s *server) resident() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
+	return procBytes(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid), "VmRSS:")
+}
+
+// slab is the kernel's memory for its own objects, sockets among them, of the whole machine in bytes.
+func slab() (int64, error) { return procBytes("/proc/meminfo", "Slab:") }
+
+// procBytes reads a line of a file of /proc that is in kilobytes.
+func procBytes(path, key string) (int64, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // a file of /proc
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
 			kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return kilobytes << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS of %s", s.name)
+	return 0, fmt.Errorf("%s has no %s", path, key)
+}
+
+// scheme is how to reach it.
+func (s *server) scheme() string {
+	if s.trusted != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // maxAnswer bounds an answer.
@@ -125,7 +138,7 @@ const maxAnswer = 16 << 20
 
 // call makes a request that must be accepted and returns its answer.
 func (s *server) call(ctx context.Context, client *http.Client, method, path string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, s.scheme()+"://"+s.address+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +163,15 @@ func freeAddress(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+// startOn starts a child on one core: it inherits the affinity of the thread that forks it.
+func startOn(core int, command *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pinThread(core)
+	defer unpinThread()
+	return command.Start()
 }
 
 // pinThread keeps the calling thread, and what it starts, on one core; on a machine with one core it does nothing.

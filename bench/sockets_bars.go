@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,10 +26,19 @@ const (
 
 // authenticated starts the service with tokens, and mints one that may subscribe.
 func (b *bench) authenticated(ctx context.Context, args ...string) (*server, error) {
+	return b.guarded(ctx, nil, args...)
+}
+
+// guarded is authenticated of a service that may speak TLS.
+func (b *bench) guarded(ctx context.Context, trusted *tls.Config, args ...string) (*server, error) {
 	secret, admin := rand.Text()+rand.Text(), rand.Text()+rand.Text()
-	s, err := b.contend(ctx, eurekaName, append(args, "--jwt-secret", secret, "--admin-key", admin, "--undeclared-channels", "allow")...)
+	s, err := b.serve(ctx, slices.Concat(unlimited, args, []string{"--jwt-secret", secret, "--admin-key", admin, "--undeclared-channels", "allow"})...)
 	if err != nil {
 		return nil, err
+	}
+	s.trusted = trusted
+	if err := ready(ctx, s); err != nil {
+		return nil, errors.Join(err, s.stop())
 	}
 	mint := exec.CommandContext(ctx, b.eureka, "token", "--user", "bench", "--scope", "subscribe", "--channels", "*", "--for", "1h") //nolint:gosec // a binary that was just built
 	mint.Env = []string{"EUREKA_JWT_SECRET=" + secret}

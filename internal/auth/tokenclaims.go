@@ -40,7 +40,7 @@ func parseToken(token string) (parsed, error) {
 	head, rest, _ := strings.Cut(token, ".")
 	body, tail, ok := strings.Cut(rest, ".")
 	if !ok || strings.Contains(tail, ".") {
-		return parsed{}, refuse("the token has not the three parts of a signed JWT")
+		return parsed{}, refuse("this is no API key of the service, and no token: a signed JWT has three parts")
 	}
 	p := parsed{signed: token[:len(head)+1+len(body)]}
 	headBytes, ok1 := decodePart(head)
