@@ -3,13 +3,16 @@ package gateway
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // How broadcasts are sent.
 const (
-	turnSends    = 128      // sockets that get a batch before others have their turn: less than a millisecond
-	joinBytes    = 64 << 10 // frames of one channel that are sent with one call
-	backlogBytes = 1 << 20  // frames of one channel that wait for a lane before publishers of the channel do
+	turnSends    = 128              // sockets that get a batch before others have their turn: about a millisecond
+	turnChecks   = 16               // sends between two looks at the clock
+	turnTime     = time.Millisecond // behind it a turn is over, also with fewer sends: large frames take longer
+	joinBytes    = 64 << 10         // frames of one channel that are sent with one call
+	backlogBytes = 1 << 20          // frames of one channel that wait for a lane before publishers of the channel do
 )
 
 // lane is the broadcasts that wait for one goroutine, which sends them to the sockets that it drives: a mailbox. Its parts have their turns one
@@ -233,9 +236,13 @@ func (p *part) send(limit int) (more bool) {
 	}
 	// From the end: a seat that is taken away is filled with the last one, which is behind the cursor or has moved below it.
 	p.cursor = min(p.cursor, len(p.seats))
-	for ; p.cursor > 0 && limit > 0; limit-- {
+	began := time.Now()
+	for n := 1; p.cursor > 0 && n <= limit; n++ {
 		p.cursor--
 		p.seats[p.cursor].get(p.batch)
+		if n%turnChecks == 0 && time.Since(began) >= turnTime {
+			break
+		}
 	}
 	if p.cursor > 0 {
 		return true

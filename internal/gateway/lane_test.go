@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"eureka"
 )
@@ -20,6 +22,7 @@ type laned struct {
 	in    *lane
 	calls int
 	fault bool // panics
+	slow  bool // takes a whole turn's time
 }
 
 func (l *laned) lane() *lane { return l.in }
@@ -29,6 +32,9 @@ func (l *laned) queue(b []byte, frames int) bool {
 		panic("on purpose")
 	}
 	l.calls++
+	for began := time.Now(); l.slow && time.Since(began) < turnTime; {
+		runtime.Gosched()
+	}
 	for range frames { // the frames of these tests are short
 		n := 2 + int(b[1])
 		l.frames = append(l.frames, b[:n])
@@ -195,6 +201,35 @@ func TestChannelsTakeTurns(t *testing.T) {
 		if turns > 2 || !in.turn() {
 			t.Fatal("the quiet channel waits for the large one")
 		}
+	}
+}
+
+// TestATurnEndsInTime: where sends take long a turn has few of them, and all get the message in the end.
+func TestATurnEndsInTime(t *testing.T) {
+	h, in := NewHub(HubOptions{}), newLane()
+	var all []*laned
+	for i := range 3 * turnChecks {
+		l := addLaned(t, h, fmt.Sprint("s", i), in)
+		l.slow = true
+		if err := listen(t, h, fmt.Sprint("s", i), "A", ""); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	h.Deliver("A", short("1"))
+	calls := func() (n int) {
+		for _, l := range all {
+			n += l.calls
+		}
+		return n
+	}
+	for n := 1; n <= 3; n++ {
+		if in.turn(); calls() != n*turnChecks {
+			t.Fatalf("%d sends in %d turns", calls(), n)
+		}
+	}
+	if in.turn() {
+		t.Error("there is something left to send")
 	}
 }
 
