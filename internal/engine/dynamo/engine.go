@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -53,6 +54,7 @@ type Engine struct {
 	limits   listLimits
 	looks    looks
 	texts    knownTexts
+	oneOf    func(n int) bool // true once in n times, by chance
 }
 
 // Open returns an Engine; it makes no request.
@@ -63,10 +65,12 @@ func Open(o Options) (*Engine, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text(), limits: defaultListLimits}
+	e := &Engine{options: o, table: newTable(o.Client, o.Table, o.Meter), instance: rand.Text(), limits: defaultListLimits, oneOf: oneOf}
 	e.keys = newKeys(e)
 	return e, nil
 }
+
+func oneOf(n int) bool { return mathrand.N(n) == 0 } //nolint:gosec // it only spreads
 
 func (e *Engine) nowMillis() int64 { return e.options.Now().UnixMilli() }
 

@@ -218,10 +218,10 @@ func (s *sockets) chooseShard(ctx context.Context, channelID string, r runtime, 
 		return int(before.number(attrShard))
 	}
 	shard := r.shards - 1
-	if mathrand.N(refillOneOf) == 0 { //nolint:gosec // it only spreads
-		shard = mathrand.N(r.shards) //nolint:gosec // likewise
+	if s.oneOf(refillOneOf) {
+		shard = mathrand.N(r.shards) //nolint:gosec // it only spreads
 	}
-	if mathrand.N(sampleOneOf) == 0 { //nolint:gosec // likewise
+	if s.oneOf(sampleOneOf) {
 		s.sample(ctx, channelID, r.shards)
 	}
 	return shard

@@ -281,6 +281,7 @@ func TestNodesThatPublishOnOneChannelKeepItsChain(t *testing.T) {
 			nodes[0].subscribe(t, live, "A")
 			const each, publishers = 100, 2
 			var running sync.WaitGroup
+			var open atomic.Int32 // messages without a key of which nobody knows whether they were stored: NATS on a loaded machine may not answer in time
 			for i, e := range engines {
 				for p := range publishers {
 					running.Go(func() {
@@ -291,7 +292,13 @@ func TestNodesThatPublishOnOneChannelKeepItsChain(t *testing.T) {
 								m.Event = fmt.Sprintf("same.%d.%d", p, n)
 								m.Key = m.Event
 							}
-							if _, err := e.Fanout().Deliver(t.Context(), m); err != nil {
+							_, err := e.Fanout().Deliver(t.Context(), m)
+							for try := 0; try < 20 && m.Key != "" && eureka.CodeOf(err).Outcome().Retry; try++ {
+								_, err = e.Fanout().Deliver(t.Context(), m)
+							}
+							if err != nil && m.Key == "" && eureka.CodeOf(err).Outcome().Retry {
+								open.Add(1)
+							} else if err != nil {
 								t.Errorf("%s: %v", m.Event, err)
 							}
 						}
@@ -300,6 +307,9 @@ func TestNodesThatPublishOnOneChannelKeepItsChain(t *testing.T) {
 			}
 			running.Wait()
 			want := len(engines)*publishers*each/2 + publishers*each/2
+			if n := open.Load(); n > each/10 {
+				t.Errorf("%d messages were not answered in time: too many to tell anything", n)
+			}
 			for i, r := range registries {
 				if n := counter(t, r, "eureka_history_unchained_total"); n != 0 {
 					t.Errorf("node %d stored %v messages without their place in the chain", i, n)
@@ -312,6 +322,9 @@ func TestNodesThatPublishOnOneChannelKeepItsChain(t *testing.T) {
 						t.Fatal(err)
 					}
 					got += len(page.Messages)
+				}
+				if i == 0 && got < want && got >= want-int(open.Load()) {
+					want = got // for all nodes
 				}
 				if got != want {
 					t.Errorf("node %d reads %d messages, want %d", i, got, want)
