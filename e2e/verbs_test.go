@@ -29,6 +29,7 @@ func verbs() map[string]func(ts *testscript.TestScript, neg bool, args []string)
 		"socket": verbSocket,
 		"start":  verbStart,
 		"send":   verbSend,
+		"ask":    verbAsk,
 		"expect": verbExpect,
 		"refute": verbRefute,
 		"hangup": verbHangup,
@@ -203,6 +204,18 @@ func verbSend(ts *testscript.TestScript, neg bool, args []string) {
 	noNegation(ts, neg)
 	_, err := fmt.Fprintln(processOf(ts, args[0]).input, args[1])
 	ts.Check(err)
+}
+
+// ask NAME LINE REGEXP sends a line until its answer comes: wscat drops what it reads before its socket is open, which the service knows of earlier.
+func verbAsk(ts *testscript.TestScript, neg bool, args []string) {
+	noNegation(ts, neg)
+	p := processOf(ts, args[0])
+	ts.Check(pollFor(patience, func() error {
+		if _, err := fmt.Fprintln(p.input, args[1]); err != nil {
+			return final{err}
+		}
+		return p.expectWithin(patience/12, args[2])
+	}))
 }
 
 // expect NAME REGEXP waits for output behind what earlier expectations have seen.

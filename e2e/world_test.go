@@ -123,13 +123,15 @@ func (p *process) running() bool {
 }
 
 // expect waits until unread output matches and uses it up to the end of the match.
-func (p *process) expect(pattern string) error {
+func (p *process) expect(pattern string) error { return p.expectWithin(patience, pattern) }
+
+func (p *process) expectWithin(within time.Duration, pattern string) error {
 	expression, err := regexp.Compile(pattern)
 	if err != nil {
 		return err
 	}
 	ended := false
-	return poll(func() error {
+	return pollFor(within, func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		unread := p.output.Bytes()[p.read:]

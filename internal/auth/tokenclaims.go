@@ -40,7 +40,7 @@ func parseToken(token string) (parsed, error) {
 	head, rest, _ := strings.Cut(token, ".")
 	body, tail, ok := strings.Cut(rest, ".")
 	if !ok || strings.Contains(tail, ".") {
-		return parsed{}, refuse("this is no API key of the service, and no token: a signed JWT has three parts")
+		return parsed{}, refuse("the token is neither an API key of this service nor in the three parts of a signed JWT")
 	}
 	p := parsed{signed: token[:len(head)+1+len(body)]}
 	headBytes, ok1 := decodePart(head)

@@ -30,7 +30,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, Cloud: deploytest.New(t)}
 	settings, err := awsconfig.LoadDefaultConfig(t.Context(), awsconfig.WithRegion(deploytest.Region), awsconfig.WithBaseEndpoint(w.URL),
-		awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("key", "secret", "")), awsconfig.WithRetryMaxAttempts(1))
+		awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("key", "secret", "")), awsconfig.WithRetryMaxAttempts(3)) // as deploy has it: connections break on a loaded machine too
 	if err != nil {
 		t.Fatal(err)
 	}
