@@ -56,5 +56,5 @@ func cutFacts(body []byte) (f eureka.Facts, ok bool) {
 		return f, false
 	}
 	ts, err := strconv.ParseUint(string(rest[at+6:]), 10, 63)
-	return eureka.Facts{Event: string(event), Data: json.RawMessage(rest[:at]), TS: int64(ts)}, err == nil //nolint:gosec // of 63 bits
+	return eureka.Facts{Event: string(event), Data: json.RawMessage(rest[:at]), TS: int64(ts)}, err == nil
 }
