@@ -83,18 +83,15 @@ func stopped(ctx context.Context, w *world, n *node, rng *rand.Rand) {
 }
 
 // frozen freezes a node for a while, which clients and NATS may or may not notice.
-func frozen(ctx context.Context, w *world, n *node, rng *rand.Rand) {
-	w.count(freezes)
-	n.freeze()
-	pause(ctx, rng, 0, 4*time.Second)
-	n.thaw()
-}
+func frozen(ctx context.Context, w *world, n *node, rng *rand.Rand) { w.freeze(ctx, &n.process, rng) }
 
-func natsFrozen(ctx context.Context, w *world, _ *node, rng *rand.Rand) {
+func natsFrozen(ctx context.Context, w *world, _ *node, rng *rand.Rand) { w.freeze(ctx, w.nats, rng) }
+
+func (w *world) freeze(ctx context.Context, p *process, rng *rand.Rand) {
 	w.count(freezes)
-	w.nats.freeze()
+	p.freeze()
 	pause(ctx, rng, 0, 4*time.Second)
-	w.nats.thaw()
+	p.thaw()
 }
 
 func natsStopped(ctx context.Context, w *world, _ *node, rng *rand.Rand) {

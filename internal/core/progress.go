@@ -33,27 +33,39 @@ type taken struct {
 
 func newProgress() *progress { return &progress{of: map[attempt]taken{}} }
 
-// begun returns what is known of an event, for the caller to add to; nothing for one without a key.
+// begun returns what is known of an event; nothing for one without a key. It is not to be changed.
 func (p *progress) begun(a attempt, now time.Time) taken {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t, ok := p.of[a]; ok && now.Sub(t.at) < progressLife {
-		return taken{maps.Clone(t.counts), t.at}
+		return t
 	}
-	return taken{counts: map[string]bool{}, at: now}
+	return taken{at: now}
 }
 
-// ended remembers what an event has got to, or forgets an event that is accepted.
-func (p *progress) ended(a attempt, t taken, accepted bool) {
-	if a.key == "" {
+// accepted forgets an event.
+func (p *progress) accepted(a attempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget(a)
+}
+
+// failed remembers what an event has got to: the channels before, and those that took it now, of which some count.
+func (p *progress) failed(a attempt, before taken, took, count []string) {
+	if a.key == "" || len(before.counts)+len(took) == 0 {
 		return
+	}
+	t := taken{make(map[string]bool, len(before.counts)+len(took)), before.at}
+	maps.Copy(t.counts, before.counts)
+	for _, id := range took {
+		t.counts[id] = false
+	}
+	for _, id := range count {
+		t.counts[id] = true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forget(a)
-	if accepted || len(t.counts) == 0 {
-		return
-	}
 	p.of[a], p.order, p.size = t, append(p.order, a), p.size+len(t.counts)
 	for p.size > maxProgress {
 		p.forget(p.order[0])

@@ -137,7 +137,7 @@ func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message
 	result := RouteResult{Channels: []string{}}
 	var errs []error
 	before := c.progress.begun(a, c.now())
-	defer func() { c.progress.ended(a, before, len(errs) == 0) }()
+	var took []string                                       // besides those before
 	run := c.rules.On(eureka.RuleSubject{Facts: m.Facts()}) // one for all: the data is decoded once
 	for _, t := range targets {
 		if counts, had := before.counts[t.id]; had {
@@ -157,9 +157,15 @@ func (c *Core) deliverTo(ctx context.Context, targets []target, m eureka.Message
 			errs = append(errs, err)
 			continue
 		}
-		if before.counts[t.id] = t.declared || d.Unknown || d.Matched > 0; before.counts[t.id] {
+		took = append(took, t.id)
+		if t.declared || d.Unknown || d.Matched > 0 {
 			result.Channels = append(result.Channels, t.id)
 		}
+	}
+	if len(errs) > 0 {
+		c.progress.failed(a, before, took, result.Channels)
+	} else {
+		c.progress.accepted(a)
 	}
 	return result, errors.Join(errs...)
 }

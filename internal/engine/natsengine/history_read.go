@@ -289,9 +289,18 @@ func (h *history) After(ctx context.Context, channelID string, since eureka.Curs
 		return eureka.HistoryPage{}, err
 	}
 	defer leave()
-	page := eureka.HistoryPage{Cursor: since}
+	return h.collect(ctx, channelID, pos, limit, func(pos uint64, limit int) ([]entry, int, bool, error) {
+		return h.behind(ctx, channelID, pos, limit)
+	})
+}
+
+// collect fills a page from reads as [history.behind] answers them, until it is full or the channel ends.
+func (h *history) collect(
+	ctx context.Context, channelID string, pos uint64, limit int, read func(pos uint64, limit int) (entries []entry, pending int, end bool, err error),
+) (eureka.HistoryPage, error) {
+	page := eureka.HistoryPage{Cursor: h.cursor(channelID, pos)}
 	for try := 0; ; try++ {
-		entries, pending, end, err := h.behind(ctx, channelID, pos, limit-len(page.Messages))
+		entries, pending, end, err := read(pos, limit-len(page.Messages))
 		if err != nil {
 			return eureka.HistoryPage{}, err
 		}

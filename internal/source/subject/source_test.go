@@ -252,13 +252,21 @@ func TestStream(t *testing.T) {
 func TestInProgress(t *testing.T) {
 	w := newWorld(t)
 	w.stream()
+	if begun := w.takesLong(func(o *Options) { o.ackWait = 2 * time.Second }); begun != 1 {
+		t.Errorf("it was begun %d times", begun)
+	}
+}
+
+// takesLong has an event taken until NATS was told six times that it is worked on, and returns how often it was begun.
+func (w *world) takesLong(change func(o *Options)) int32 {
+	w.T.Helper()
 	var told, begun atomic.Int32
 	if _, err := w.nc.Subscribe("$JS.ACK.EVENTS.>", func(m *nats.Msg) {
 		if string(m.Data) == "+WPI" {
 			told.Add(1)
 		}
 	}); err != nil {
-		t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	free := make(chan struct{})
 	release := sync.OnceFunc(func() { close(free) })
@@ -269,13 +277,11 @@ func TestInProgress(t *testing.T) {
 		return nil
 	})
 	w.publish(native(1))
-	w.start("EVENTS", func(o *Options) { o.ackWait = 2 * time.Second })
+	w.start("EVENTS", change)
 	w.Await("that NATS was told for longer than it waits", func() bool { return told.Load() >= 6 })
 	release()
 	w.Await("its end", w.settled(1))
-	if begun.Load() != 1 {
-		t.Errorf("it was begun %d times", begun.Load())
-	}
+	return begun.Load()
 }
 
 // TestOrderOnNodes: two nodes share a consumer; the events of a model stay in order, also when the node that takes them stops and the other goes on.
@@ -506,31 +512,14 @@ func TestOwnAckWait(t *testing.T) {
 			if _, err := w.stream().CreateConsumer(t.Context(), config); err != nil {
 				t.Fatal(err)
 			}
-			var told atomic.Int32
-			if _, err := w.nc.Subscribe("$JS.ACK.EVENTS.>", func(m *nats.Msg) {
-				if string(m.Data) == "+WPI" {
-					told.Add(1)
-				}
-			}); err != nil {
-				t.Fatal(err)
+			if begun := w.takesLong(nil); begun != 1 {
+				t.Errorf("it was begun %d times", begun)
 			}
-			free := make(chan struct{})
-			release := sync.OnceFunc(func() { close(free) })
-			defer release()
-			w.Spy.Fail(func(eureka.Message) error {
-				<-free
-				return nil
-			})
-			w.publish(native(1))
-			w.start("EVENTS", nil)
-			w.Await("that NATS was told for longer than it waits", func() bool { return told.Load() >= 6 })
 			if consumer, err := w.js.Consumer(t.Context(), "EVENTS", "eureka-events"); err != nil {
 				t.Error(err)
 			} else if n := consumer.CachedInfo().NumRedelivered; n != 0 {
 				t.Errorf("%d messages were given again", n)
 			}
-			release()
-			w.Await("its end", w.settled(1))
 		})
 	}
 }
