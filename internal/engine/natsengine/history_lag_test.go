@@ -40,9 +40,9 @@ func TestAReplicaThatLags(t *testing.T) {
 				page, err := h.collect(t.Context(), "A", 3, tt.limit, func(pos uint64, limit int) ([]entry, int, bool, error) {
 					has := tt.has[min(reads, len(tt.has)-1)]
 					reads++
-					return all(pos+1, min(has, pos+uint64(limit))), 0, has == 9 && pos+uint64(limit) >= 9, nil //nolint:gosec // small
+					return all(pos+1, min(has, pos+uint64(limit))), 0, has == 9 && pos+uint64(limit) >= 9, nil
 				})
-				if err != nil || page.Cursor != h.cursor("A", tt.want) || len(page.Messages) != int(tt.want-3) || page.More != tt.more { //nolint:gosec // small
+				if err != nil || page.Cursor != h.cursor("A", tt.want) || len(page.Messages) != int(tt.want-3) || page.More != tt.more {
 					t.Errorf("%+v, %v", page, err)
 				}
 			})
